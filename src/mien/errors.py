@@ -1,0 +1,55 @@
+"""Every exception that mien raises on purpose.
+
+    MienError
+    ├── ImageError              a picture cannot be used
+    │   ├── ImageDecodeError    not an image, truncated, empty, or in a format mien does not read
+    │   └── ImageTooLargeError  over the pixel or byte limit; refused before it is decoded
+    ├── NoFaceError             a picture that had to show a face shows none
+    ├── ModelError              a model cannot be used
+    │   ├── UnknownModelError   no model of that name in the registry
+    │   ├── WeightsError        weights are missing, corrupt, or cannot be fetched
+    │   └── DeviceError         the execution device asked for is not available
+    └── DataError               a file of pairs, labels or results does not say what it should
+
+The message of each is one line: what is wrong, and what to do about it. The command line prints it and exits with 2.
+"""
+
+
+class MienError(Exception):
+    """Base of every error that mien raises on purpose."""
+
+
+class ImageError(MienError):
+    """A picture cannot be used."""
+
+
+class ImageDecodeError(ImageError):
+    """The bytes are not an image that mien reads."""
+
+
+class ImageTooLargeError(ImageError):
+    """The picture is over the pixel or byte limit; it was not decoded."""
+
+
+class NoFaceError(MienError):
+    """A picture that had to show a face shows none."""
+
+
+class ModelError(MienError):
+    """A model cannot be used."""
+
+
+class UnknownModelError(ModelError):
+    """No model of that name is registered."""
+
+
+class WeightsError(ModelError):
+    """Weights are missing, corrupt, or cannot be fetched."""
+
+
+class DeviceError(ModelError):
+    """The execution device that was asked for is not available."""
+
+
+class DataError(MienError):
+    """A file of pairs, labels or results does not say what it should."""

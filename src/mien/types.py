@@ -1,0 +1,157 @@
+"""What flows through mien: `Faces`, a struct of arrays, and the results of comparing them.
+
+`Faces.to_dicts` is the one JSON schema; the command line, the server and files of results all print it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+ImageArray = npt.NDArray[np.uint8]
+
+SCHEMA = 1
+
+_DECIMALS_PIXELS = 2
+_DECIMALS_SCORES = 4
+_DECIMALS_EMBEDDING = 6
+
+
+def _frozen(name: str, value: object, shape: tuple[int | None, ...]) -> FloatArray:
+    """Copy to a read-only float32 array of `shape` (None: any length)."""
+    array = np.array(value, dtype=np.float32)
+    if array.ndim != len(shape) or any(
+        want not in (None, have) for want, have in zip(shape, array.shape, strict=True)
+    ):
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """The faces of one picture, as a struct of arrays; index it to select faces.
+
+    Attributes:
+        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of the displayed image (after EXIF orientation).
+        scores: (N,) float32 in [0, 1].
+        landmarks: (N, 5, 2) float32, xy in pixels: left eye, right eye (as seen in the picture), nose tip, left
+            and right mouth corner.
+        image_size: (width, height) of the picture.
+        embeddings: (N, D) float32, or None where they were not asked for.
+
+    Raises:
+        ValueError: an array has the wrong shape.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    landmarks: FloatArray
+    image_size: tuple[int, int]
+    embeddings: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        boxes = _frozen("boxes", self.boxes, (None, 4))
+        n = len(boxes)
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", _frozen("scores", self.scores, (n,)))
+        object.__setattr__(self, "landmarks", _frozen("landmarks", self.landmarks, (n, 5, 2)))
+        if self.embeddings is not None:
+            object.__setattr__(self, "embeddings", _frozen("embeddings", self.embeddings, (n, None)))
+
+    @classmethod
+    def empty(cls, image_size: tuple[int, int]) -> Self:
+        """No faces."""
+        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)), image_size)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[i : i + 1] for i in range(len(self)))
+
+    def __getitem__(self, index: int | slice | npt.NDArray[Any]) -> Self:
+        """Select faces by integer, slice, boolean mask or integer array; the result is always `Faces`."""
+        if isinstance(index, (int, np.integer)):
+            index = np.array([range(len(self))[index]])
+        per_face = {
+            f.name: value[index]
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), np.ndarray)
+        }
+        return replace(self, **per_face)
+
+    @property
+    def areas(self) -> FloatArray:
+        """(N,) float32: area of each box in square pixels."""
+        return (self.boxes[:, 2] - self.boxes[:, 0]) * (self.boxes[:, 3] - self.boxes[:, 1])
+
+    def largest(self) -> Self:
+        """The face with the largest box, as `Faces` of length 1 (0 where there is none)."""
+        return self[int(np.argmax(self.areas))] if len(self) else self
+
+    def with_embeddings(self, embeddings: FloatArray) -> Self:
+        """The same faces with their embeddings, (N, D)."""
+        return replace(self, embeddings=embeddings)
+
+    def to_dicts(self, *, embeddings: bool = True) -> list[dict[str, Any]]:
+        """One JSON-ready dict per face; what was not computed is absent.
+
+        Args:
+            embeddings: whether to include the embeddings (if there are any).
+        """
+        out: list[dict[str, Any]] = []
+        for i in range(len(self)):
+            face: dict[str, Any] = {
+                "box": _rounded(self.boxes[i], _DECIMALS_PIXELS),
+                "score": round(float(self.scores[i]), _DECIMALS_SCORES),
+                "landmarks": _rounded(self.landmarks[i], _DECIMALS_PIXELS),
+            }
+            if embeddings and self.embeddings is not None:
+                face["embedding"] = _rounded(self.embeddings[i], _DECIMALS_EMBEDDING)
+            out.append(face)
+        return out
+
+
+def _rounded(array: FloatArray, decimals: int) -> Any:
+    return np.round(array.astype(np.float64), decimals).tolist()
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The answer to "are these two faces one person?".
+
+    Attributes:
+        same: whether `similarity` reaches `threshold`.
+        similarity: monotone in [-1, 1]; 1 for the same picture.
+        probability: calibrated probability in [0, 1] that it is one person, at even prior odds.
+        threshold: similarity at which the decision was made.
+        fmr: the false match rate that the threshold was set for.
+        model: name of the embedder.
+        mode: "fast" or "accurate".
+    """
+
+    same: bool
+    similarity: float
+    probability: float
+    threshold: float
+    fmr: float
+    model: str
+    mode: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "same": self.same,
+            "similarity": round(self.similarity, _DECIMALS_SCORES),
+            "probability": round(self.probability, _DECIMALS_SCORES),
+            "threshold": round(self.threshold, _DECIMALS_SCORES),
+            "fmr": self.fmr,
+            "model": self.model,
+            "mode": self.mode,
+        }
