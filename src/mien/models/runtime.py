@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
-
 from mien.errors import DeviceError, WeightsError
 from mien.models.base import RuntimeOptions
 
@@ -41,6 +39,8 @@ def providers(device: str) -> list[str]:
     Raises:
         DeviceError: unknown, or not offered by the installed onnxruntime: never replaced by the CPU in silence.
     """
+    import onnxruntime as ort  # noqa: PLC0415 - slow to import, and `mien models list` needs none of it
+
     offered = ort.get_available_providers()
     if device == "auto":
         return [name for name in DEVICES.values() if name in offered]
@@ -68,6 +68,8 @@ class Session:
     """
 
     def __init__(self, model: Path | bytes, options: RuntimeOptions) -> None:
+        import onnxruntime as ort  # noqa: PLC0415
+
         wanted = providers(options.device)
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.threads or default_threads()
