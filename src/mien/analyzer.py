@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -168,17 +168,44 @@ class FaceAnalyzer:
         return self.compare(one.embeddings[0], other.embeddings[0], fmr=fmr)
 
     def largest_face(self, source: ImageSource) -> Faces:
-        """The largest face of a picture, with its embedding.
+        """The largest face of a picture, with its embedding; `Faces` of length 1.
 
         Raises:
             ImageError: it cannot be read.
             NoFaceError: it shows no face.
         """
+        return self._embedded(source, lambda faces: faces.largest())
+
+    def all_faces(self, source: ImageSource) -> Faces:
+        """Every face of a picture, with their embeddings; at least one.
+
+        Raises:
+            ImageError: it cannot be read.
+            NoFaceError: it shows no face.
+        """
+        return self._embedded(source, lambda faces: faces)
+
+    def _embedded(self, source: ImageSource, choose: Callable[[Faces], Faces]) -> Faces:
         image = load_image(source)
-        face = self.detector([image])[0].largest()
-        if not len(face):
+        faces = choose(self.detector([image])[0])
+        if not len(faces):
             raise NoFaceError(no_face_message(source))
-        return self.embedder([image], [face])[0]
+        return self.embedder([image], [faces])[0]
+
+    def file(self, source: ImageSource, *, name: str | None = None, keep_image: bool = False) -> FileResult:
+        """Analyse one file; what is wrong with it is part of the result, not raised.
+
+        Args:
+            source: path, bytes, file object or array.
+            name: what to call it; the path by default.
+            keep_image: whether the result carries the picture.
+        """
+        name = name or (fspath(source) if isinstance(source, (str, PathLike)) else "")
+        try:
+            image = load_image(source)
+        except MienError as error:
+            return FileResult(name, error=error)
+        return FileResult(name, faces=self._analyze([image])[0], image=image if keep_image else None)
 
     def files(
         self, paths: Iterable[str | PathLike[str]], *, workers: int = 0, keep_images: bool = False
@@ -198,12 +225,12 @@ class FaceAnalyzer:
             A result per path, in the order given.
         """
         workers = workers or self._options.threads
-        single = self._single_threaded() if workers > 1 else self
+        single = self._single_threaded() if self._options.threads > 1 else self
         pool = ThreadPoolExecutor(workers, thread_name_prefix="mien")
         running: deque[Future[FileResult]] = deque()
         try:
             for path in paths:
-                running.append(pool.submit(single._file, fspath(path), keep_images))
+                running.append(pool.submit(single.file, fspath(path), keep_image=keep_images))
                 if len(running) >= 2 * workers:
                     yield running.popleft().result()
             while running:
@@ -223,13 +250,6 @@ class FaceAnalyzer:
             device=self._options.device,
             store=self._store,
         ).load()
-
-    def _file(self, path: str, keep_image: bool) -> FileResult:
-        try:
-            image = load_image(path)
-            return FileResult(path, faces=self._analyze([image])[0], image=image if keep_image else None)
-        except MienError as error:
-            return FileResult(path, error=error)
 
 
 def no_face_message(source: ImageSource) -> str:

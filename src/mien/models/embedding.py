@@ -82,6 +82,20 @@ class FaceEmbedder:
             )
         return found
 
+    def threshold(self, fmr: float) -> float:
+        """The similarity at which two faces count as one person, at a false match rate of the record.
+
+        Raises:
+            ModelError: the record has no threshold for that rate.
+        """
+        rates = {float(rate): threshold for rate, threshold in self.calibration.thresholds.items()}
+        if fmr not in rates:
+            raise ModelError(
+                f"model {self.record.name!r} has no threshold for a false match rate of {fmr:g};"
+                f" choose one of {', '.join(self.calibration.thresholds)}"
+            )
+        return rates[fmr]
+
     def similarity(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """Similarity in [-1, 1] of embeddings (..., D) and (..., D), broadcast."""
         return self._similarity(a, b)
@@ -92,20 +106,14 @@ class FaceEmbedder:
         Raises:
             ModelError: the record has no threshold for that rate.
         """
-        calibration = self.calibration
-        rates = {float(rate): threshold for rate, threshold in calibration.thresholds.items()}
-        if fmr not in rates:
-            raise ModelError(
-                f"model {self.record.name!r} has no threshold for a false match rate of {fmr:g};"
-                f" choose one of {', '.join(calibration.thresholds)}"
-            )
+        threshold = self.threshold(fmr)
         value = float(self.similarity(a, b))
-        slope, intercept = calibration.logistic
+        slope, intercept = self.calibration.logistic
         return Verification(
-            same=value >= rates[fmr],
+            same=value >= threshold,
             similarity=value,
             probability=float(1 / (1 + np.exp(-(slope * value + intercept)))),
-            threshold=rates[fmr],
+            threshold=threshold,
             fmr=fmr,
             model=self.record.name,
             mode=self.mode,
