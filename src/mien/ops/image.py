@@ -9,9 +9,9 @@ What is decided here, once:
 - Animations and multi-page files give their first picture.
 - A damaged or truncated file is an error, never a picture with a grey half.
 
-Files are hostile until decoded: the plugin is chosen from an allow-list by the first bytes, the size is checked
-from the header before a pixel is decoded, and whatever a decoder throws leaves as an `ImageDecodeError` of one
-line.
+Files are hostile until decoded: the plugin is chosen from an allow-list by the first bytes, the size is
+checked from the header before a pixel is decoded, and whatever a decoder throws leaves as an `ImageDecodeError`
+of one line.
 """
 
 from __future__ import annotations
@@ -383,30 +383,37 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)  # not st
 
 
 def _displayed(image: ImageFile) -> ImageArray:
-    """Convert strip by strip, straight into the upright array: no second copy of the picture exists."""
+    """Turn and convert strip by strip, straight into the upright array, without a second full copy."""
     width, height = image.size
     # Pillow turns TIFFs itself on loading.
     is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
     orientation = 1 if is_tiff else _orientation(image.info.get("exif", b""))
+    turn = _TURNS.get(orientation)
     out = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
-    as_stored = _unturned(out, orientation)
     to_rgb = _converter(image)
     for top, bottom in _strips(height, width):
-        as_stored[top:bottom] = to_rgb(image.crop((0, top, width, bottom)))
+        strip = image.crop((0, top, width, bottom))
+        upright = strip if turn is None else strip.transpose(turn)
+        # Stored rows are displayed as rows or as columns, in this order or from the other end.
+        place = slice(height - bottom, height - top) if orientation in (3, 4, 6, 7) else slice(top, bottom)
+        out[(slice(None), place) if orientation >= 5 else place] = to_rgb(upright)
     return out
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def _strips(height: int, width: int) -> Iterator[tuple[int, int]]:
     rows = max(1, _STRIP_PIXELS // width)
     return ((top, min(top + rows, height)) for top in range(0, height, rows))
-
-
-def _unturned(out: ImageArray, orientation: int) -> ImageArray:
-    """A view of the displayed picture `out` in which rows and columns lie as they are stored in the file."""
-    view = out.transpose(1, 0, 2) if orientation >= 5 else out
-    rows = -1 if orientation in (3, 4, 6, 7) else 1
-    columns = -1 if orientation in (2, 3, 7, 8) else 1
-    return view[::rows, ::columns]
 
 
 def _orientation(exif: bytes) -> int:
@@ -433,6 +440,8 @@ def _converter(image: ImageFile) -> Callable[[Image.Image], ImageArray]:
         return _numeric_converter(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return _transparent_to_rgb
+    if image.mode == "RGB":
+        return np.asarray
     return lambda strip: np.asarray(strip.convert("RGB"))
 
 
