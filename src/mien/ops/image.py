@@ -10,8 +10,8 @@ What is decided here, once:
 - A damaged or truncated file is an error, never a picture with a grey half.
 
 Files are hostile until decoded: the plugin is chosen from an allow-list by the first bytes, the size is
-checked from the header before a pixel is decoded, and whatever a decoder throws leaves as an `ImageDecodeError`
-of one line.
+checked from the header before a pixel is decoded, and whatever a decoder throws leaves as an
+`ImageDecodeError` of one line.
 """
 
 from __future__ import annotations
