@@ -189,18 +189,16 @@ def error_rates(similarities: npt.ArrayLike, same: npt.ArrayLike, threshold: flo
 
 
 def standard_error(values: npt.ArrayLike) -> float:
-    """Standard error of the mean of `values`, (K,) floats, one a fold: s / sqrt(K) with the n - 1 estimate of
-    s.
+    """Standard error of the mean of (K,) values, one a fold: their standard deviation (n - 1) / sqrt(K).
 
-    Huang et al., "Labeled Faces in the Wild", 2007, section 4 (their S_E). NaN where there is one value only.
+    Huang et al., "Labeled Faces in the Wild", 2007, section 4 (their S_E). NaN for one value only.
     """
     folds = np.asarray(values, dtype=np.float64)
     return float(folds.std(ddof=1) / math.sqrt(len(folds))) if len(folds) > 1 else math.nan
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval for a rate, by Wilson's score method (1927): sound for few trials and at 0 or 1, unlike +- 2
-    sd.
+    """Interval for a rate, by Wilson's score method (1927): sound for few trials and at 0 or 1.
 
     Args:
         successes: in [0, trials].
@@ -283,12 +281,12 @@ def logistic(similarities: npt.ArrayLike, slope: float, intercept: float) -> Flo
 def even_weights(same: npt.ArrayLike) -> Floats:
     """(N,) float64 weights that sum to 1, half of it over each kind of pair: even prior odds."""
     labels = np.asarray(same, dtype=np.bool_)
-    return np.where(labels, 0.5 / max(1, labels.sum()), 0.5 / max(1, (~labels).sum()))
+    weights: Floats = np.where(labels, 0.5 / max(1, labels.sum()), 0.5 / max(1, (~labels).sum()))
+    return weights
 
 
 def brier(probabilities: npt.ArrayLike, same: npt.ArrayLike) -> float:
-    """Mean squared error of the probability (Brier 1950), at even prior odds; 0.25 for always saying one
-    half.
+    """Mean squared error of the probability (Brier 1950), at even prior odds; 0.25 for saying one half.
 
     Args:
         probabilities: (N,) floats in [0, 1] that each pair is genuine.
