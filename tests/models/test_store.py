@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from web import (
+from weights_server import (
     BIG,
     make_source_package,
     make_wheel,
