@@ -18,6 +18,9 @@ from mien.types import Faces, FloatArray, ImageArray
 Task = Literal["detection", "landmarks", "embedding"]
 Metric = Literal["cosine", "l2"]
 
+Detections = tuple[FloatArray, FloatArray, FloatArray]
+"""Boxes (K, 4), scores (K,) and landmarks (K, 5, 2) of one picture, best first."""
+
 
 @dataclass(frozen=True)
 class PackageSource:
@@ -169,12 +172,39 @@ class Record:
     metrics: Mapping[str, str] = field(default_factory=dict)
 
 
+class DetectorNetwork(Protocol):
+    """A network that finds faces in pictures that have its size already."""
+
+    multiple: int
+    """Height and width of its input are multiples of this."""
+
+    def __call__(self, pictures: ImageArray, threshold: float) -> list[Detections]:
+        """Detect.
+
+        Args:
+            pictures: (N, H, W, 3) uint8 RGB, H and W multiples of `multiple`.
+            threshold: lowest score of a face.
+
+        Returns:
+            For each picture boxes (K, 4), scores (K,) and landmarks (K, 5, 2), best first.
+        """
+        ...
+
+
+class EmbedderNetwork(Protocol):
+    """A network that turns crops into embeddings."""
+
+    def __call__(self, crops: ImageArray) -> FloatArray:
+        """Embed (N, S, S, 3) uint8 RGB crops, N >= 1; returns (N, D) float32."""
+        ...
+
+
 class Detector(Protocol):
-    """Finds faces."""
+    """Finds faces in pictures of any size."""
 
     record: Record
 
-    def detect(self, images: Sequence[ImageArray]) -> list[Faces]:
+    def __call__(self, images: Sequence[ImageArray]) -> list[Faces]:
         """Find the faces of each picture.
 
         Args:
@@ -186,31 +216,21 @@ class Detector(Protocol):
         ...
 
 
-class Embedder(Protocol):
-    """Turns crops of faces into embeddings."""
-
-    record: Record
-
-    def embed(self, crops: ImageArray) -> FloatArray:
-        """Embed a batch of crops.
-
-        Args:
-            crops: (N, S, S, 3) RGB uint8, cut for `record.crop`.
-
-        Returns:
-            (N, D) float32.
-        """
-        ...
+Network = DetectorNetwork | EmbedderNetwork
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A registered model: its record and how to build it.
+    """A registered model: its record, and how its network is made from its weights.
 
     Attributes:
         record: the facts.
-        build: makes the model from the path of its verified weights file and the runtime options.
+        network: makes the network from an ONNX file.
+        convert: makes that ONNX file from the weights file, where they are not one; cached by the store.
+        converter_version: raised when `convert` changes, so that caches are made anew.
     """
 
     record: Record
-    build: Callable[[Path, RuntimeOptions], Detector | Embedder]
+    network: Callable[[Path, RuntimeOptions], Network]
+    convert: Callable[[bytes], bytes] | None = None
+    converter_version: str = ""

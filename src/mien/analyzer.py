@@ -1,0 +1,268 @@
+"""FaceAnalyzer: from pictures to faces in one call: detect, align, run every crop model in one batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike, fspath
+from typing import Literal, cast, overload
+
+import numpy as np
+
+from mien.errors import MienError, NoFaceError
+from mien.models import registry
+from mien.models.base import Detector, DetectorNetwork, EmbedderNetwork, RuntimeOptions
+from mien.models.detection import DEFAULT_SIZE, InputSize, ScaledDetector
+from mien.models.embedding import FaceEmbedder, Mode
+from mien.models.runtime import default_threads
+from mien.models.store import WeightsStore
+from mien.ops.image import ImageSource, load_image
+from mien.types import SCHEMA, Faces, FloatArray, ImageArray, Verification
+
+Task = Literal["detect", "embed"]
+TASKS: tuple[Task, ...] = ("detect", "embed")
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one file of a run over many.
+
+    Attributes:
+        path: as given.
+        faces: the faces, or None where the file failed.
+        error: why it failed, or None.
+        image: (H, W, 3) uint8 RGB, where it was asked to be kept.
+    """
+
+    path: str
+    faces: Faces | None = None
+    error: MienError | None = None
+    image: ImageArray | None = None
+
+
+class FaceAnalyzer:
+    """Finds the faces of pictures and describes each.
+
+    Models are loaded, and their weights fetched, when they are first needed; `load` does it ahead. An analyzer may be
+    shared by threads.
+
+    Args:
+        detector: name of the detector.
+        embedder: name of the embedder.
+        only: what to do: "detect" and "embed".
+        size: longest side in pixels at which pictures are searched for faces, or "full" (crowds).
+        threshold: lowest detection score; the detector's own by default.
+        accurate: average more views of each face: better embeddings, at a cost (see README).
+        threads: threads of one network call; 0 takes the cores there are.
+        device: "cpu", "auto", or a GPU that the installed onnxruntime offers ("cuda", "coreml", "directml", ...).
+        store: where weights are kept; the user's cache by default.
+
+    Raises:
+        UnknownModelError: no such model.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector: str = "centerface",
+        embedder: str = "dlib-resnet",
+        only: Sequence[Task] = TASKS,
+        size: InputSize = DEFAULT_SIZE,
+        threshold: float | None = None,
+        accurate: bool = False,
+        threads: int = 0,
+        device: str = "cpu",
+        store: WeightsStore | None = None,
+    ) -> None:
+        self._detector_entry = registry.entry(detector, "detection")
+        self._embedder_entry = registry.entry(embedder, "embedding")
+        self._only = tuple(only)
+        self._size = size
+        self._threshold = threshold
+        self._mode: Mode = "accurate" if accurate else "fast"
+        self._options = RuntimeOptions(threads=threads or default_threads(), device=device)
+        self._store = store or WeightsStore()
+
+    @cached_property
+    def detector(self) -> Detector:
+        """The detector, loaded on first use."""
+        entry = self._detector_entry
+        network = cast(DetectorNetwork, registry.load(entry, self._store, self._options))
+        return ScaledDetector(entry.record, network, size=self._size, threshold=self._threshold)
+
+    @cached_property
+    def embedder(self) -> FaceEmbedder:
+        """The embedder, loaded on first use."""
+        entry = self._embedder_entry
+        network = cast(EmbedderNetwork, registry.load(entry, self._store, self._options))
+        return FaceEmbedder(entry.record, network, mode=self._mode)
+
+    def load(self) -> FaceAnalyzer:
+        """Load every model that will be needed, both at once; returns itself."""
+        with ThreadPoolExecutor(1) as pool:
+            embedder = pool.submit(lambda: self.embedder) if "embed" in self._only else None
+            _ = self.detector
+            if embedder is not None:
+                embedder.result()
+        return self
+
+    @overload
+    def __call__(self, images: ImageArray) -> Faces: ...
+    @overload
+    def __call__(self, images: Sequence[ImageArray]) -> list[Faces]: ...
+    def __call__(self, images: ImageArray | Sequence[ImageArray]) -> Faces | list[Faces]:
+        """Analyse one picture, or several at once.
+
+        Args:
+            images: RGB uint8 (H, W, 3), or a list of such, of any sizes. Files: see `load_image`.
+
+        Returns:
+            The faces of the picture, highest score first; for a list, one `Faces` for each.
+
+        Raises:
+            ImageError: an array is not a picture.
+        """
+        if isinstance(images, np.ndarray) and images.ndim < 4:
+            return self._analyze([load_image(images)])[0]
+        return self._analyze([load_image(image) for image in images])
+
+    def _analyze(self, images: Sequence[ImageArray]) -> list[Faces]:
+        faces = self.detector(images)
+        return self.embedder(images, faces) if "embed" in self._only else faces
+
+    def similarity(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """Similarity in [-1, 1] of embeddings (..., D) and (..., D), broadcast."""
+        return self.embedder.similarity(a, b)
+
+    def compare(self, a: FloatArray, b: FloatArray, *, fmr: float = 1e-3) -> Verification:
+        """Decide whether two embeddings, each (D,), show one person.
+
+        Args:
+            a: one embedding.
+            b: the other.
+            fmr: the false match rate at which to decide: 1e-2, 1e-3 or 1e-4.
+
+        Raises:
+            ModelError: the model has no threshold for that rate.
+        """
+        return self.embedder.verify(a, b, fmr=fmr)
+
+    def verify(self, a: ImageSource, b: ImageSource, *, fmr: float = 1e-3) -> Verification:
+        """Decide whether the largest faces of two pictures show one person.
+
+        Args:
+            a: path, bytes, file object or array.
+            b: the other.
+            fmr: the false match rate at which to decide: 1e-2, 1e-3 or 1e-4.
+
+        Raises:
+            ImageError: a picture cannot be read.
+            NoFaceError: a picture shows no face.
+        """
+        one, other = (self.largest_face(source) for source in (a, b))
+        assert one.embeddings is not None  # noqa: S101 - for the type checker
+        assert other.embeddings is not None  # noqa: S101
+        return self.compare(one.embeddings[0], other.embeddings[0], fmr=fmr)
+
+    def largest_face(self, source: ImageSource) -> Faces:
+        """The largest face of a picture, with its embedding; `Faces` of length 1.
+
+        Raises:
+            ImageError: it cannot be read.
+            NoFaceError: it shows no face.
+        """
+        return self._embedded(source, lambda faces: faces.largest())
+
+    def all_faces(self, source: ImageSource) -> Faces:
+        """Every face of a picture, with their embeddings; at least one.
+
+        Raises:
+            ImageError: it cannot be read.
+            NoFaceError: it shows no face.
+        """
+        return self._embedded(source, lambda faces: faces)
+
+    def _embedded(self, source: ImageSource, choose: Callable[[Faces], Faces]) -> Faces:
+        image = load_image(source)
+        faces = choose(self.detector([image])[0])
+        if not len(faces):
+            raise NoFaceError(no_face_message(source))
+        return self.embedder([image], [faces])[0]
+
+    def file(self, source: ImageSource, *, name: str | None = None, keep_image: bool = False) -> FileResult:
+        """Analyse one file; what is wrong with it is part of the result, not raised.
+
+        Args:
+            source: path, bytes, file object or array.
+            name: what to call it; the path by default.
+            keep_image: whether the result carries the picture.
+        """
+        name = name or (fspath(source) if isinstance(source, (str, PathLike)) else "")
+        try:
+            image = load_image(source)
+        except MienError as error:
+            return FileResult(name, error=error)
+        return FileResult(name, faces=self._analyze([image])[0], image=image if keep_image else None)
+
+    def files(
+        self, paths: Iterable[str | PathLike[str]], *, workers: int = 0, keep_images: bool = False
+    ) -> Iterator[FileResult]:
+        """Analyse many files, several at a time, in order; a bad file is reported and the others go on.
+
+        Each file is read and analysed whole by one of `workers` threads, whose networks use one thread each: on a
+        folder that is faster than one picture at a time on all cores, and the results do not depend on it. At most
+        `2 * workers` pictures are in memory.
+
+        Args:
+            paths: of pictures.
+            workers: files at a time; by default as many as this analyzer has threads.
+            keep_images: whether results carry the picture.
+
+        Yields:
+            A result per path, in the order given.
+        """
+        workers = workers or self._options.threads
+        single = self._single_threaded() if self._options.threads > 1 else self
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="mien")
+        running: deque[Future[FileResult]] = deque()
+        try:
+            for path in paths:
+                running.append(pool.submit(single.file, fspath(path), keep_image=keep_images))
+                if len(running) >= 2 * workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _single_threaded(self) -> FaceAnalyzer:
+        return FaceAnalyzer(
+            detector=self._detector_entry.record.name,
+            embedder=self._embedder_entry.record.name,
+            only=self._only,
+            size=self._size,
+            threshold=self._threshold,
+            accurate=self._mode == "accurate",
+            threads=1,
+            device=self._options.device,
+            store=self._store,
+        ).load()
+
+
+def no_face_message(source: ImageSource) -> str:
+    """The one line for a picture without a face."""
+    name = fspath(source) if isinstance(source, (str, PathLike)) else "the picture"
+    return f"{name}: no face found; try a larger or sharper picture, --size full, or a lower --threshold"
+
+
+def to_dict(path: str, faces: Faces, *, embeddings: bool = False) -> dict[str, object]:
+    """One picture's JSON: the schema that the command line and the server print."""
+    width, height = faces.image_size
+    return {
+        "schema": SCHEMA,
+        "image": {"path": path, "width": width, "height": height},
+        "faces": faces.to_dicts(embeddings=embeddings),
+    }

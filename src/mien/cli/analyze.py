@@ -1,0 +1,174 @@
+"""`mien analyze`: the faces of files, folders and standard input, as a table, JSON, or annotated pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli import EXIT_BAD_INPUT, options
+
+if TYPE_CHECKING:
+    from mien.analyzer import FaceAnalyzer, FileResult
+
+STDIN = "-"
+
+
+def analyze(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Pictures, folders (searched through), globs, or - for standard input."),
+    ],
+    as_json: options.Json = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Write annotated pictures into this folder.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="What to do, separated by commas: detect, embed.")
+    ] = None,
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="Include the embeddings in the JSON.")] = False,
+    detector: options.Detector = options.DETECTOR,
+    embedder: options.Embedder = options.EMBEDDER,
+    size: options.Size = options.SIZE,
+    threshold: options.Threshold = None,
+    accurate: options.Accurate = False,
+    threads: options.Threads = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Find and describe the faces of pictures.
+
+    With --json one picture gives one JSON object, and many give one object a line. A file that cannot be used never
+    stops the others: failures are listed at the end, and the exit code is then 2.
+    """
+    tasks = options.tasks(only, ("detect", "embed") if embeddings else ("detect",))
+    analyzer = options.make_analyzer(
+        detector=detector,
+        embedder=embedder,
+        only=tasks,
+        size=size,
+        threshold=threshold,
+        accurate=accurate,
+        threads=threads,
+        device=device,
+    )
+    if "embed" in tasks and not embeddings:
+        embeddings = as_json  # asked for by --only
+    results = _results(analyzer, paths, keep_images=save is not None)
+    output = _Output(as_json=as_json, embeddings=embeddings, save=save, roots=_roots(paths))
+    try:
+        for result in results:
+            output.add(result)
+    finally:
+        output.close()
+    if output.failures:
+        raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _results(analyzer: FaceAnalyzer, paths: list[str], *, keep_images: bool) -> Iterator[FileResult]:
+    from mien.cli.console import track  # noqa: PLC0415
+    from mien.ops.files import list_images  # noqa: PLC0415
+
+    if STDIN in paths:
+        if len(paths) > 1:
+            raise typer.BadParameter("- (standard input) cannot be mixed with other paths", param_hint="PATH")
+        yield _from_stdin(analyzer, keep_images=keep_images)
+        return
+    files = list(list_images(paths))
+    analyzer.load()  # a missing model is one error, not one for each file
+    if len(files) == 1:
+        yield analyzer.file(files[0], keep_image=keep_images)
+        return
+    yield from track(analyzer.files(files, keep_images=keep_images), total=len(files), what="analysing")
+
+
+def _from_stdin(analyzer: FaceAnalyzer, *, keep_images: bool) -> FileResult:
+    """One picture from standard input, read no further than the byte limit."""
+    return analyzer.file(sys.stdin.buffer, name=STDIN, keep_image=keep_images)
+
+
+def _roots(paths: list[str]) -> list[Path]:
+    return [Path(p) for p in paths if p != STDIN and Path(p).is_dir()]
+
+
+class _Output:
+    """Prints results as they come; on a terminal, a table of each picture."""
+
+    def __init__(self, *, as_json: bool, embeddings: bool, save: Path | None, roots: list[Path]) -> None:
+        self._as_json = as_json
+        self._embeddings = embeddings
+        self._save = save
+        self._roots = roots
+        self.failures: list[str] = []
+
+    def add(self, result: FileResult) -> None:
+        from mien.analyzer import to_dict  # noqa: PLC0415
+
+        if result.faces is None:
+            self.failures.append(str(result.error))
+            return
+        record = to_dict(result.path, result.faces, embeddings=self._embeddings)
+        if self._as_json:
+            # one write for a line: an interrupt cannot leave half of one
+            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        else:
+            _print_table(record)
+        if self._save is not None:
+            self._write_annotated(self._save, result)
+
+    def _write_annotated(self, folder: Path, result: FileResult) -> None:
+        from mien.errors import MienError  # noqa: PLC0415
+        from mien.ops.draw import draw_faces  # noqa: PLC0415
+        from mien.ops.image import save_image  # noqa: PLC0415
+
+        assert result.image is not None  # noqa: S101 - kept because of --save
+        assert result.faces is not None  # noqa: S101
+        target = folder / self._relative(result.path)
+        try:
+            save_image(target, draw_faces(result.image, result.faces))
+        except MienError as error:
+            self.failures.append(str(error))
+
+    def _relative(self, path: str) -> Path:
+        """Where below DIR: as below the folder that was given, and never outside of DIR."""
+        if path == STDIN:
+            return Path("stdin.png")
+        source = Path(path)
+        for root in self._roots:
+            if source.is_relative_to(root):
+                source = source.relative_to(root)
+                break
+        else:
+            source = Path(source.name)
+        return source if source.suffix.lower() in (".jpg", ".jpeg", ".png") else source.with_name(source.name + ".png")
+
+    def close(self) -> None:
+        for failure in self.failures:
+            sys.stderr.write(f"mien: {failure}\n")
+        if len(self.failures) > 1:
+            sys.stderr.write(f"mien: {len(self.failures)} files failed\n")
+
+
+def _print_table(record: dict[str, Any]) -> None:
+    from mien.cli.console import stdout, table  # noqa: PLC0415
+
+    faces, image = record["faces"], record["image"]
+    count = f"{len(faces)} face" + ("" if len(faces) == 1 else "s")
+    title = f"{image['path']}  {image['width']} x {image['height']}  {count}"
+    rows = [
+        [
+            str(i),
+            f"{face['score']:.2f}",
+            ", ".join(f"{value:.0f}" for value in face["box"]),
+            ", ".join(f"({x:.0f}, {y:.0f})" for x, y in face["landmarks"][:2]),
+        ]
+        for i, face in enumerate(faces, 1)
+    ]
+    console = stdout()
+    console.print(title, style="bold", highlight=False, markup=False)
+    if rows:
+        console.print(table(["face", "score", "box x1, y1, x2, y2", "eyes (left, right)"], rows))

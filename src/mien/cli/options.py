@@ -1,0 +1,99 @@
+"""Options that several commands share, and the analyzer they make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mien.analyzer import FaceAnalyzer, Task
+
+Detector = Annotated[str, typer.Option("--detector", help="Detector; see `mien models list`.")]
+Embedder = Annotated[
+    str, typer.Option("--embedder", help="Embedder; see `mien models list`. arcface:FILE.onnx for one of your own.")
+]
+Size = Annotated[
+    str,
+    typer.Option(
+        "--size", help="Longest side in pixels at which faces are searched; `full` for crowds and small faces."
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option("--threshold", min=0.0, max=1.0, help="Lowest detection score; the detector's own by default."),
+]
+Accurate = Annotated[
+    bool, typer.Option("--accurate", help="Average more views of each face: more accurate, and slower.")
+]
+Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads; 0 takes the cores there are.")]
+Device = Annotated[
+    str, typer.Option("--device", help="cpu, auto, cuda, coreml, directml, ... as the installed onnxruntime offers.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+
+DETECTOR = "centerface"
+EMBEDDER = "dlib-resnet"
+SIZE = "640"
+
+
+def input_size(text: str) -> int | Literal["full"]:
+    """`full`, or a whole number of pixels.
+
+    Raises:
+        typer.BadParameter: neither.
+    """
+    if text == "full":
+        return "full"
+    if text.isdecimal() and 32 <= int(text) <= 16384:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is neither `full` nor a number of pixels from 32 to 16384", param_hint="--size")
+
+
+def tasks(text: str | None, default: Sequence[Task]) -> tuple[Task, ...]:
+    """Parse a list of tasks separated by commas.
+
+    Raises:
+        typer.BadParameter: one is unknown.
+    """
+    from mien.analyzer import TASKS  # noqa: PLC0415
+
+    if text is None:
+        return tuple(default)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in TASKS]
+    if unknown or not names:
+        wrong = f"unknown: {', '.join(unknown)}; " if unknown else ""
+        raise typer.BadParameter(f"{wrong}choose from {', '.join(TASKS)}", param_hint="--only")
+    return tuple(dict.fromkeys(cast("list[Task]", names)))
+
+
+def make_analyzer(
+    *,
+    detector: str = DETECTOR,
+    embedder: str = EMBEDDER,
+    only: Sequence[Task] = ("detect", "embed"),
+    size: str = SIZE,
+    threshold: float | None = None,
+    accurate: bool = False,
+    threads: int = 0,
+    device: str = "cpu",
+) -> FaceAnalyzer:
+    """An analyzer from the command line's words, with downloads shown as a progress bar on standard error."""
+    from mien.analyzer import FaceAnalyzer  # noqa: PLC0415
+    from mien.cli.console import download_progress  # noqa: PLC0415
+    from mien.models.store import WeightsStore  # noqa: PLC0415
+
+    return FaceAnalyzer(
+        detector=detector,
+        embedder=embedder,
+        only=only,
+        size=input_size(size),
+        threshold=threshold,
+        accurate=accurate,
+        threads=threads,
+        device=device,
+        store=WeightsStore(progress=download_progress()),
+    )

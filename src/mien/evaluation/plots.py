@@ -1,0 +1,165 @@
+"""Plots of verification reports; matplotlib (`pip install 'mien[plots]'`) is imported when one is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.errors import MienError
+from mien.evaluation.metrics import FALSE_MATCH_RATES, Floats, Roc
+from mien.evaluation.verification import VerificationReport
+
+# Okabe and Ito's palette: told apart by colour-blind readers too.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_GENUINE, _IMPOSTOR, _MUTED = _COLOURS[0], _COLOURS[1], "#666666"
+_LINES = ("-", "--", "-.", ":")
+
+
+def plot_roc(reports: VerificationReport | Sequence[VerificationReport], path: Path) -> None:
+    """Draw ROC curves: true match rate over false match rate, the latter on a logarithmic axis.
+
+    Each curve ends on the left at its lowest measurable rate, one false match among its impostor pairs; what
+    lies further left would be a guess. Dots mark the rates of `tar_at_far`.
+
+    Args:
+        reports: one or several to compare.
+        path: where to write; the suffix says the format (.png, .svg, .pdf).
+
+    Raises:
+        MienError: matplotlib is not installed, or the file cannot be written.
+    """
+    reports = [reports] if isinstance(reports, VerificationReport) else list(reports)
+    figure, axes = _figure()
+    lowest = min(_draw_curve(axes, report, i) for i, report in enumerate(reports))
+    span = max(0.02, 1.1 * (1 - lowest))  # a perfect curve is no reason to magnify nothing
+    left = min([*FALSE_MATCH_RATES.values(), *(1 / report.roc.impostors for report in reports)])
+    axes.set_xscale("log")
+    axes.set_xlim(left / 1.25, 1)
+    axes.set_ylim(max(0.0, 1 - span), 1 + 0.02 * span)
+    axes.yaxis.set_major_formatter(_percent())
+    for rate in FALSE_MATCH_RATES.values():
+        axes.axvline(rate, color=_MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=0)
+    axes.set_xlabel("False match rate")
+    axes.set_ylabel("True match rate")
+    axes.legend(loc="lower right", fontsize=9, framealpha=0.9, edgecolor="none")
+    _save(figure, path)
+
+
+def _draw_curve(axes: Any, report: VerificationReport, number: int) -> float:
+    """Draw one curve; returns the lowest TMR that it shows."""
+    colour = _COLOURS[number % len(_COLOURS)]
+    curve = report.roc
+    fmr, tmr = _steps(curve)
+    label = f"{_title(report)}: {report.accuracy:.2%} ± {report.accuracy_se:.2%}, AUC {report.auc:.4f}"
+    axes.plot(fmr, tmr, color=colour, linestyle=_LINES[number % len(_LINES)], linewidth=1.8, label=label)
+    for name, rate in report.tar_at_far.items():
+        x = FALSE_MATCH_RATES[name]
+        axes.plot(
+            [x], [rate], "o", color=colour, markersize=6, markeredgecolor="white", clip_on=False, zorder=3
+        )
+    return float(tmr[0])
+
+
+def _steps(curve: Roc) -> tuple[Floats, Floats]:
+    """The best TMR for every FMR, from one false match on; the dots of `tar_at_far` lie on it."""
+    drawn = curve.thresholds[::-1] > -np.inf  # laxest first; -inf would accept what was never compared
+    fmr, first = np.unique(curve.fmr[::-1][drawn], return_index=True)
+    tmr = curve.tmr[::-1][drawn][first]  # of the thresholds with one FMR, the laxest
+    resolvable = fmr * curve.impostors >= 1 - 1e-9
+    before = tmr[~resolvable][-1:]  # with no false match, it still holds up to the first
+    x = np.concatenate([[1 / curve.impostors], fmr[resolvable]])
+    y = np.concatenate([before, tmr[resolvable]])
+    return np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]
+
+
+def plot_similarities(report: VerificationReport, path: Path) -> None:
+    """Draw how alike genuine and impostor pairs are, and where the record's thresholds cut.
+
+    Args:
+        report: of one model; missed pairs have no similarity and are only counted in the title.
+        path: where to write; the suffix says the format (.png, .svg, .pdf).
+
+    Raises:
+        MienError: matplotlib is not installed, or the file cannot be written.
+    """
+    figure, axes = _figure()
+    compared = report.similarities > -np.inf
+    values = report.similarities[compared]
+    bins = np.linspace(values.min(), values.max() + 1e-9, 61)
+    kinds = ((False, "two people", _IMPOSTOR), (True, "one person", _GENUINE))
+    for same, words, colour in kinds:
+        chosen = report.similarities[compared & (report.same == same)]
+        share = np.full(len(chosen), 1 / len(chosen))
+        style: dict[str, Any] = {"bins": bins, "color": colour, "weights": share}
+        axes.hist(chosen, alpha=0.35, **style)
+        axes.hist(chosen, histtype="step", linewidth=1.4, label=f"{words} ({len(chosen):,} pairs)", **style)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
+    _mark_thresholds(axes, report)
+    axes.set_xlabel("Similarity")
+    axes.set_ylabel("Share of the pairs of its kind")
+    missed = f", {report.missed_pairs:,} pairs missed" if report.missed_pairs else ""
+    axes.set_title(f"{_title(report)}{missed}", loc="left", fontsize=10, pad=10)
+    axes.legend(loc="best", frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def _mark_thresholds(axes: Any, report: VerificationReport) -> None:
+    """A labelled line at each of the record's thresholds, or at the mean of the folds' where it has none."""
+    marks = {f"FMR {name}": fixed.threshold for name, fixed in report.fixed.items()}
+    if not marks:
+        marks = {"best accuracy": float(np.mean(report.fold_thresholds))}
+    for words, threshold in marks.items():
+        axes.axvline(threshold, color="black", linewidth=0.9, linestyle=(0, (4, 2)))
+        axes.annotate(
+            words,
+            (threshold, 1),
+            (-2, -4),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="top",
+            fontsize=8,
+        )
+
+
+def _title(report: VerificationReport) -> str:
+    mode = report.setup.get("mode")
+    return f"{report.model}, {mode}" if mode else report.model
+
+
+def _figure() -> tuple[Any, Any]:
+    """An empty (figure, axes), without pyplot: no global state, no display, safe in any thread."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError as error:
+        raise MienError("plotting needs matplotlib: pip install 'mien[plots]'") from error
+    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _percent() -> Any:
+    """Formats 0.9925 as 99.25 %, with as many decimals as the ticks need."""
+    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415
+
+    return PercentFormatter(1.0)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write the figure; matplotlib takes the format from the suffix."""
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.lower().lstrip(".") not in known:
+        raise MienError(f"{path}: not a format for plots; use .png, .svg or .pdf")
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise MienError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -1,0 +1,167 @@
+"""From a detector's network to faces of pictures of any size: scaling, padding, batching, tiling, and back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from mien.models.base import Detections, DetectorNetwork, Record
+from mien.ops import boxes as box_ops
+from mien.types import Faces, ImageArray
+
+InputSize = int | Literal["full"]
+
+DEFAULT_SIZE = 640
+_TILE = 1024  # pixels; larger pictures are cut in `full` mode, so that memory does not grow with the picture
+_OVERLAP = 256  # faces up to this size lie whole in one tile; larger ones are found in the reduced picture
+_MERGE_IOU = 0.3
+_BATCH_PIXELS = 8 * DEFAULT_SIZE * DEFAULT_SIZE
+
+
+@dataclass(frozen=True)
+class _View:
+    """A part of a picture as a network will see it: picture = network / scale + corner."""
+
+    image: int
+    x: int
+    y: int
+    width: int
+    height: int
+    scale: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in network pixels."""
+        return max(round(self.width * self.scale), 1), max(round(self.height * self.scale), 1)
+
+
+class ScaledDetector:
+    """Finds faces in pictures of any size with a network that wants its own.
+
+    Args:
+        record: of the network; its threshold is the default.
+        network: finds faces in pictures of its size.
+        size: longest side, in pixels, at which a picture is searched; larger pictures are reduced to it, smaller
+            ones are left as they are. "full" searches at the picture's own size, in tiles if it is large.
+        threshold: lowest score of a face.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        network: DetectorNetwork,
+        *,
+        size: InputSize = DEFAULT_SIZE,
+        threshold: float | None = None,
+    ) -> None:
+        if size != "full" and size < network.multiple:
+            raise ValueError(f"size is {size}; it must be at least {network.multiple}, or 'full'")
+        self.record = record
+        self._network = network
+        self._size = size
+        self._threshold = threshold if threshold is not None else (record.threshold or 0.5)
+
+    def __call__(self, images: Sequence[ImageArray]) -> list[Faces]:
+        """Find the faces of each picture.
+
+        Pictures that have the same size for the network are searched as one batch.
+
+        Args:
+            images: RGB uint8 (H, W, 3), of any sizes.
+
+        Returns:
+            One `Faces` per picture, highest score first, in pixels of that picture.
+        """
+        by_shape: dict[tuple[int, int], list[_View]] = defaultdict(list)
+        for i, image in enumerate(images):
+            for view in self._views(i, *image.shape[:2]):
+                by_shape[self._padded(view.size)].append(view)
+        found: list[list[Detections]] = [[] for _ in images]
+        for shape, views in by_shape.items():
+            for batch in _batches(views, shape):
+                self._search(images, batch, shape, found)
+        return [_merge(parts, image.shape) for parts, image in zip(found, images, strict=True)]
+
+    def _views(self, image: int, height: int, width: int) -> Iterator[_View]:
+        longest = max(height, width)
+        reduced = DEFAULT_SIZE if self._size == "full" else self._size
+        tiled = self._size == "full" and longest > _TILE
+        if self._size != "full" or tiled:
+            yield _View(image, 0, 0, width, height, min(1.0, reduced / longest))
+        if tiled:
+            for y, tile_height in _tiles(height):
+                for x, tile_width in _tiles(width):
+                    yield _View(image, x, y, tile_width, tile_height, 1.0)
+        elif self._size == "full":
+            yield _View(image, 0, 0, width, height, 1.0)
+
+    def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        m = self._network.multiple
+        return -(-size[0] // m) * m, -(-size[1] // m) * m
+
+    def _search(
+        self,
+        images: Sequence[ImageArray],
+        views: Sequence[_View],
+        shape: tuple[int, int],
+        found: list[list[Detections]],
+    ) -> None:
+        width, height = shape
+        canvas = np.zeros((len(views), height, width, 3), dtype=np.uint8)
+        for picture, view in zip(canvas, views, strict=True):
+            w, h = view.size
+            part = images[view.image][view.y : view.y + view.height, view.x : view.x + view.width]
+            picture[:h, :w] = part if part.shape[:2] == (h, w) else _resized(part, w, h)
+        for view, detections in zip(views, self._network(canvas, self._threshold), strict=True):
+            found[view.image].append(_placed(detections, view, images[view.image].shape))
+
+
+def _resized(part: ImageArray, width: int, height: int) -> ImageArray:
+    return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _batches(views: Sequence[_View], shape: tuple[int, int]) -> Iterator[Sequence[_View]]:
+    n = max(1, _BATCH_PIXELS // (shape[0] * shape[1]))
+    return (views[i : i + n] for i in range(0, len(views), n))
+
+
+def _tiles(length: int) -> Iterator[tuple[int, int]]:
+    """Start and length of tiles that cover `length` with at least the overlap between neighbours."""
+    if length <= _TILE:
+        yield 0, length
+        return
+    count = -(-(length - _OVERLAP) // (_TILE - _OVERLAP))
+    for start in np.linspace(0, length - _TILE, count).astype(int):
+        yield int(start), _TILE
+
+
+def _placed(detections: Detections, view: _View, shape: tuple[int, ...]) -> Detections:
+    """Map to pixels of the picture, and drop what a neighbouring tile sees better."""
+    boxes, scores, landmarks = detections
+    scale = np.array([view.width, view.height], dtype=np.float32) / np.array(view.size, dtype=np.float32)
+    corner = np.array([view.x, view.y], dtype=np.float32)
+    boxes = boxes * np.tile(scale, 2) + np.tile(corner, 2)
+    landmarks = landmarks * scale + corner
+    # A point between two tiles belongs to the one whose edge is farther away: half of the overlap is its own.
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    low = np.where(corner > 0, corner + _OVERLAP / 2, -np.inf)
+    end = corner + np.array([view.width, view.height], dtype=np.float32)
+    high = np.where(end < np.array([shape[1], shape[0]]), end - _OVERLAP / 2, np.inf)
+    own = ((centres >= low) & (centres <= high)).all(axis=1)
+    return boxes[own], scores[own], landmarks[own]
+
+
+def _merge(parts: Sequence[Detections], shape: tuple[int, ...]) -> Faces:
+    height, width = shape[:2]
+    boxes, scores, landmarks = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if len(parts) > 1:
+        kept = box_ops.nms(boxes, scores, _MERGE_IOU)
+        boxes, scores, landmarks = boxes[kept], scores[kept], landmarks[kept]
+    boxes = box_ops.clip(boxes, width, height)
+    visible = box_ops.area(boxes) > 0
+    return Faces(boxes[visible], scores[visible], landmarks[visible], (width, height))

@@ -1,0 +1,69 @@
+"""Every model by name. A new model is one file, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from mien.errors import UnknownModelError
+from mien.models import centerface, dlib_resnet
+from mien.models.base import ModelEntry, Network, Record, RuntimeOptions, Task
+from mien.models.store import WeightsStore
+
+_ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
+    {
+        entry.record.name: entry
+        for entry in (
+            centerface.ENTRY,
+            dlib_resnet.ENTRY,
+        )
+    }
+)
+DEFAULTS = ("centerface", "dlib-resnet")
+"""The models that `mien models pull` fetches when none is named."""
+
+
+def records() -> Mapping[str, Record]:
+    """All records by name, in the order in which they are listed."""
+    return {name: entry.record for name, entry in _ENTRIES.items()}
+
+
+def entry(name: str, task: Task | None = None) -> ModelEntry:
+    """The entry of a model.
+
+    Args:
+        name: of the model.
+        task: what it must be for, if that matters.
+
+    Raises:
+        UnknownModelError: no such model, or it is for something else.
+    """
+    found = _ENTRIES.get(name)
+    if found is None or (task is not None and found.record.task != task):
+        fitting = ", ".join(n for n, e in _ENTRIES.items() if task in (None, e.record.task))
+        raise UnknownModelError(f"no {task or 'model'} model called {name!r}; choose one of: {fitting}")
+    return found
+
+
+def record(name: str) -> Record:
+    """The record of a model.
+
+    Raises:
+        UnknownModelError: no such model.
+    """
+    return entry(name).record
+
+
+def load(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> Network:
+    """Make a model's network, fetching and converting its weights where that was not done before.
+
+    Raises:
+        WeightsError: its weights cannot be fetched, or are not what they should be.
+        DeviceError: the device asked for is not there.
+    """
+    weights = model.record.weights
+    if model.convert is None:
+        path = store.path(weights)
+    else:
+        path = store.derived(weights, ".onnx", model.converter_version, model.convert)
+    return model.network(path, options)

@@ -1,0 +1,99 @@
+"""The only door to onnxruntime: sessions with threads and devices set on purpose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from mien.errors import DeviceError, WeightsError
+from mien.models.base import RuntimeOptions
+
+DEVICES: Mapping[str, str] = {
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+_MAX_DEFAULT_THREADS = 8  # small networks gain nothing from more
+
+
+def default_threads() -> int:
+    """Threads of one network call where the user did not say: the cores this process may use, 8 at most."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _MAX_DEFAULT_THREADS))
+
+
+def providers(device: str) -> list[str]:
+    """The onnxruntime providers for a device name.
+
+    Raises:
+        DeviceError: unknown, or not offered by the installed onnxruntime: never replaced by the CPU in silence.
+    """
+    import onnxruntime as ort  # noqa: PLC0415 - slow to import, and `mien models list` needs none of it
+
+    offered = ort.get_available_providers()
+    if device == "auto":
+        return [name for name in DEVICES.values() if name in offered]
+    if device not in DEVICES:
+        raise DeviceError(f"unknown device {device!r}: choose one of auto, {', '.join(DEVICES)}")
+    if DEVICES[device] not in offered:
+        have = ", ".join(name for name, provider in DEVICES.items() if provider in offered)
+        raise DeviceError(
+            f"device {device!r} is not offered by the installed onnxruntime (it offers: {have});"
+            " install the onnxruntime build for it, or use --device cpu"
+        )
+    return [DEVICES[device]]
+
+
+class Session:
+    """One network, ready to run; safe to call from several threads.
+
+    Args:
+        model: path of an ONNX file, or its bytes.
+        options: threads and device.
+
+    Raises:
+        WeightsError: not a model that onnxruntime can load.
+        DeviceError: the device is not there, or cannot take the model.
+    """
+
+    def __init__(self, model: Path | bytes, options: RuntimeOptions) -> None:
+        import onnxruntime as ort  # noqa: PLC0415
+
+        wanted = providers(options.device)
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = options.threads or default_threads()
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(
+                model if isinstance(model, bytes) else os.fspath(model), settings, providers=wanted
+            )
+        except Exception as error:  # onnxruntime raises its own, undocumented types
+            name = "the model" if isinstance(model, bytes) else model.name
+            raise WeightsError(f"onnxruntime cannot load {name}: {_first_line(error)}") from error
+        used = self._session.get_providers()
+        if options.device not in ("auto", "cpu") and wanted[0] not in used:
+            raise DeviceError(f"device {options.device!r} could not be started; use --device cpu")
+        self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
+        self.input_shapes: list[Sequence[Any]] = [i.shape for i in self._session.get_inputs()]
+        self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
+        self.output_shapes: list[Sequence[Any]] = [o.shape for o in self._session.get_outputs()]
+
+    def __call__(self, array: npt.NDArray[Any], outputs: Sequence[str] | None = None) -> list[npt.NDArray[Any]]:
+        """Run on one input array; returns the named outputs (all of them by default)."""
+        return list(self._session.run(outputs, {self.inputs[0]: np.ascontiguousarray(array)}))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

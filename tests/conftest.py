@@ -1,0 +1,54 @@
+"""What tests share: real photographs, and analyzers over real weights."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mien import FaceAnalyzer
+
+PHOTOS = Path(__file__).parent / "photos"
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Path:
+    """A public-domain photograph with one face, 512 x 600."""
+    return PHOTOS / "grace_hopper.jpg"
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Path:
+    """Another one, 512 x 512, of somebody else."""
+    return PHOTOS / "astronaut.jpg"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The development data; tests that need it are skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the development data in ../shared/data")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def shared_photos(shared: Path) -> Path:
+    """Real photographs: NAME_n.jpg are one person each, two_people.jpg, crowd.jpg."""
+    return shared / "photos"
+
+
+@pytest.fixture(scope="session")
+def lfw(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the lfw_dev pictures: NAME/NAME_0001.jpg."""
+    root = tmp_path_factory.mktemp("lfw_dev")
+    with zipfile.ZipFile(shared / "lfw_dev.zip") as archive:
+        archive.extractall(root)
+    return root / "lfw"
+
+
+@pytest.fixture(scope="session")
+def analyzer() -> FaceAnalyzer:
+    """The default analyzer, on one thread."""
+    return FaceAnalyzer(threads=1).load()
