@@ -65,7 +65,7 @@ def read_archive(archive: Path, known: Sequence[WeightsFile], work: Path) -> lis
     try:
         with tarfile.open(archive, "r:") as tar:
             return _read_tar(tar, {w.filename: w for w in known}, work)
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise WeightsError(
             f"{archive} is no archive of `mien models export`, or is damaged ({error})"
         ) from error

@@ -141,8 +141,12 @@ def _fetch_with(
     command = _command(installer, requirements, got, temporary)
     environment = _environment(source, wanted, temporary)
 
+    arrived = 0
+
     def watch() -> None:
-        progress(min(_largest_file(work), source.archive_bytes), source.archive_bytes, source.requirement)
+        nonlocal arrived  # the temporary files of pip and uv come and go: never count backwards
+        arrived = max(arrived, min(_largest_file(work), source.archive_bytes))
+        progress(arrived, source.archive_bytes, source.requirement)
 
     if _run(command, environment, log, watch) != 0:
         raise WeightsError(_reason(log.read_text(errors="replace")))
