@@ -103,4 +103,5 @@ def test_a_folder_that_cannot_be_listed(tree, monkeypatch):
 
 def test_natural_order():
     ordered = ["", "1", "2", "02", "10", "a", "A2", "a2b", "a10", "b", "é", "脸1", "脸10"]
-    assert sorted(ordered[::-1], key=natural_key) == ordered
+    backwards = ordered[::-1]
+    assert sorted(backwards, key=natural_key) == ordered
