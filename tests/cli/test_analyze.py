@@ -1,0 +1,137 @@
+"""`mien analyze`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from mien import load_image
+
+
+def faces_of(done) -> list[dict]:
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)["faces"]
+
+
+def test_one_photograph_as_json(mien, portrait):
+    done = mien("analyze", portrait, "--json")
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert answer["schema"] == 1
+    assert answer["image"] == {"path": str(portrait), "width": 512, "height": 600}
+    (face,) = answer["faces"]
+    assert set(face) == {"box", "score", "landmarks"}
+    x1, y1, x2, y2 = face["box"]
+    left, right, nose, mouth_left, mouth_right = face["landmarks"]
+    assert 150 < x1 < left[0] < nose[0] < right[0] < x2 < 400
+    assert 50 < y1 < left[1] < nose[1] < mouth_left[1] < y2 < 350
+    assert mouth_left[0] < mouth_right[0]
+
+
+def test_embeddings_are_there_when_asked_for(mien, portrait):
+    (face,) = faces_of(mien("analyze", portrait, "--json", "--embeddings"))
+    assert len(face["embedding"]) == 128
+    assert 1.0 < np.linalg.norm(face["embedding"]) < 2.0
+
+
+def test_many_pictures_give_one_object_a_line_in_order(mien, portrait, astronaut):
+    done = mien("analyze", portrait, astronaut, portrait, "--json")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [a["image"]["path"] for a in answers] == [str(portrait), str(astronaut), str(portrait)]
+    assert answers[0]["faces"] == answers[2]["faces"]
+    assert [len(a["faces"]) for a in answers] == [1, 1, 1]
+
+
+def test_standard_input(mien, portrait):
+    from_file = faces_of(mien("analyze", portrait, "--json"))
+    from_stdin = faces_of(mien("analyze", "-", "--json", stdin=portrait.read_bytes()))
+    assert from_stdin == from_file
+
+
+def test_a_bad_file_never_stops_the_others(mien, portrait, astronaut, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(portrait.read_bytes())
+    (tmp_path / "b.jpg").write_bytes(b"not a picture")
+    (tmp_path / "c.jpg").write_bytes(astronaut.read_bytes()[:20_000])
+    (tmp_path / "d.jpg").write_bytes(astronaut.read_bytes())
+    done = mien("analyze", tmp_path, "--json", "--save", tmp_path / "out")
+    assert done.returncode == 2
+    names = [json.loads(line)["image"]["path"] for line in done.stdout.splitlines()]
+    assert [name[-5:] for name in names] == ["a.jpg", "d.jpg"]
+    errors = [line for line in done.stderr.decode().splitlines() if line.startswith("mien: ")]
+    assert len(errors) == 3
+    assert "b.jpg" in errors[0]
+    assert "c.jpg" in errors[1]
+    assert errors[2] == "mien: 2 files failed"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.jpg", "d.jpg"]
+
+
+def test_saved_pictures_are_annotated_and_keep_their_place(mien, portrait, tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    shutil.copy(portrait, tmp_path / "in" / "deep" / "one.jpg")
+    done = mien("analyze", tmp_path / "in", "--save", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    saved, original = load_image(tmp_path / "out" / "deep" / "one.jpg"), load_image(portrait)
+    assert saved.shape == original.shape
+    changed = np.abs(saved.astype(int) - original).max(axis=2) > 60
+    assert 200 < changed.sum() < 0.2 * changed.size
+
+
+def test_a_table_on_a_terminal(mien, portrait):
+    done = mien("analyze", portrait)
+    assert b"1 face" in done.stdout
+    assert b"512 x 600" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere.jpg"], "nowhere.jpg"),
+        (["{empty}"], "empty"),
+        (["{photo}", "--only", "age"], "age"),
+        (["{photo}", "--size", "huge"], "huge"),
+        (["{photo}", "--detector", "nobody"], "centerface"),
+        (["{photo}", "--device", "cuda"], "not offered"),
+        (["{photo}", "--device", "abacus"], "abacus"),
+        (["-", "{photo}"], "standard input"),
+        (["{photo}", "--save", "{photo}"], "{photo}"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(mien, portrait, tmp_path, arguments, says):
+    places = {"photo": str(portrait), "empty": str(tmp_path)}
+    done = mien("analyze", *(a.format(**places) for a in arguments), "--json")
+    assert done.returncode == 2
+    assert says.format(**places) in " ".join(done.stderr.decode().split())
+    assert b"Traceback" not in done.stderr
+
+
+def test_interrupting_leaves_whole_lines(portrait, tmp_path):
+    for i in range(400):
+        shutil.copy(portrait, tmp_path / f"{i:03}.jpg")
+    command = [sys.executable, "-m", "mien", "analyze", str(tmp_path), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        rest, errors = process.communicate(timeout=30)
+    assert time.monotonic() - started < 10
+    assert process.returncode == 130
+    lines = (first + rest).decode().splitlines()
+    assert 1 <= len(lines) < 400
+    assert all(json.loads(line)["schema"] == 1 for line in lines)
+    assert "Traceback" not in errors.decode()
+
+
+def test_a_reader_that_leaves_is_no_error(portrait, tmp_path):
+    for i in range(50):
+        shutil.copy(portrait, tmp_path / f"{i:03}.jpg")
+    command = f"'{sys.executable}' -m mien analyze '{tmp_path}' --json | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+    assert json.loads(done.stdout)["schema"] == 1
+    assert b"Traceback" not in done.stderr
