@@ -113,7 +113,7 @@ class TestLoaded:
         while len(read) < 6 and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(0.02)
-        assert [name for name, _ in read] == ["0", "1", "2", "3", "4", "5"]  # 3 taken, 1 + 2 ahead
+        assert [name for name, _ in read] == ["0", "1", "2", "3", "4", "5"]  # 3 taken, 3 waiting
         assert all(thread.startswith("mien-load") for _, thread in read)
         assert len(list(pictures)) == 17
 
