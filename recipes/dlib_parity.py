@@ -12,9 +12,9 @@ import dlib
 import numpy as np
 
 from mien import FaceAnalyzer, WeightsStore, load_image
+from mien.models import registry
 from mien.models.base import RuntimeOptions
 from mien.models.dlib_resnet import RECORD
-from mien.models import registry
 from mien.ops import align
 
 PHOTOS = ("tests/photos/grace_hopper.jpg", "tests/photos/astronaut.jpg")

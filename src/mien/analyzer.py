@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
+from threading import Lock
 from typing import Literal, cast, overload
 
 import numpy as np
@@ -85,17 +86,28 @@ class FaceAnalyzer:
         self._mode: Mode = "accurate" if accurate else "fast"
         self._options = RuntimeOptions(threads=threads or default_threads(), device=device)
         self._store = store or WeightsStore()
+        self._loading = {"detector": Lock(), "embedder": Lock()}
 
-    @cached_property
+    @property
     def detector(self) -> Detector:
         """The detector, loaded on first use."""
+        with self._loading["detector"]:
+            return self._detector
+
+    @property
+    def embedder(self) -> FaceEmbedder:
+        """The embedder, loaded on first use."""
+        with self._loading["embedder"]:
+            return self._embedder
+
+    @cached_property
+    def _detector(self) -> Detector:
         entry = self._detector_entry
         network = cast(DetectorNetwork, registry.load(entry, self._store, self._options))
         return ScaledDetector(entry.record, network, size=self._size, threshold=self._threshold)
 
     @cached_property
-    def embedder(self) -> FaceEmbedder:
-        """The embedder, loaded on first use."""
+    def _embedder(self) -> FaceEmbedder:
         entry = self._embedder_entry
         network = cast(EmbedderNetwork, registry.load(entry, self._store, self._options))
         return FaceEmbedder(entry.record, network, mode=self._mode)

@@ -25,9 +25,7 @@ _DECIMALS_EMBEDDING = 6
 def _frozen(name: str, value: object, shape: tuple[int | None, ...]) -> FloatArray:
     """Copy to a read-only float32 array of `shape` (None: any length)."""
     array = np.array(value, dtype=np.float32)
-    if array.ndim != len(shape) or any(
-        want not in (None, have) for want, have in zip(shape, array.shape, strict=True)
-    ):
+    if array.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
     array.flags.writeable = False
     return array
@@ -67,7 +65,8 @@ class Faces:
     @classmethod
     def empty(cls, image_size: tuple[int, int]) -> Self:
         """No faces."""
-        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)), image_size)
+        none = np.zeros(0, dtype=np.float32)
+        return cls(none.reshape(0, 4), none, none.reshape(0, 5, 2), image_size)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -79,10 +78,8 @@ class Faces:
         """Select faces by integer, slice, boolean mask or integer array; the result is always `Faces`."""
         if isinstance(index, (int, np.integer)):
             index = np.array([range(len(self))[index]])
-        per_face = {
-            f.name: value[index]
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), np.ndarray)
+        per_face: dict[str, Any] = {
+            f.name: value[index] for f in fields(self) if isinstance(value := getattr(self, f.name), np.ndarray)
         }
         return replace(self, **per_face)
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mien.cli.console import ProgressBars, stdout
+from mien.cli.console import DownloadBars, stdout
 from mien.cli.models import make_app
 from mien.errors import UnknownModelError
 from mien.models.base import Calibration, FileSource, Record, WeightsFile
@@ -93,7 +93,7 @@ def test_list_in_a_pipe_is_lines_with_tabs(app: typer.Typer) -> None:
 
 
 def test_list_on_a_terminal_is_a_table(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdout, "_force_terminal", True)
+    monkeypatch.setattr(stdout(), "_force_terminal", True)
     answer = RUNNER.invoke(app, ["list"]).stdout
     assert "finder" in answer
     assert "│" in answer
@@ -120,7 +120,7 @@ def test_an_unknown_model(app: typer.Typer, command: list[str]) -> None:
     result = RUNNER.invoke(app, command)
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert result.stderr == "error: there is no model [nobody]: run `mien models list`\n"
+    assert result.stderr == "mien: there is no model [nobody]: run `mien models list`\n"
 
 
 def test_export_and_import(app: typer.Typer, folder: Path) -> None:
@@ -138,14 +138,14 @@ def test_an_import_that_is_refused(app: typer.Typer, folder: Path) -> None:
     (folder / "junk").write_text("junk")
     result = RUNNER.invoke(app, ["import", str(folder / "junk")])
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: ")
+    assert result.stderr.startswith("mien: ")
     assert result.stderr.count("\n") == 1
 
 
 def test_progress_without_a_terminal_is_one_line_per_file(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressBars() as progress:
-        for done in (0, 500_000, 1_000_000):
-            progress(done, 1_000_000, "net[1].onnx")
+    progress = DownloadBars()
+    for done in (0, 500_000, 1_000_000):
+        progress(done, 1_000_000, "net[1].onnx")
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "fetching net[1].onnx (1.0 MB)\n"

@@ -50,10 +50,7 @@ class FakeAnalyzer:
 
     def __call__(self, images):
         self.batches.append(len(images))
-        return [
-            faces(*[(100, 100, 100 + k, 100 + k) for k in range(1, 1 + int(image[0, 0, 0]))])
-            for image in images
-        ]
+        return [faces(*[(100, 100, 100 + k, 100 + k) for k in range(1, 1 + int(image[0, 0, 0]))]) for image in images]
 
     def similarity(self, a, b):
         return (a * b).sum(axis=1)

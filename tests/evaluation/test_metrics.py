@@ -236,9 +236,7 @@ class TestUncertainty:
     def test_wilson_is_scipys(self, k, n, confidence):
         stats = pytest.importorskip("scipy.stats")
         interval = stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
-        assert metrics.wilson_interval(k, n, confidence) == pytest.approx(
-            (interval.low, interval.high), abs=1e-12
-        )
+        assert metrics.wilson_interval(k, n, confidence) == pytest.approx((interval.low, interval.high), abs=1e-12)
 
     def test_wilson_refuses_what_is_no_rate(self):
         with pytest.raises(ValueError, match="4 of 3"):
@@ -261,9 +259,7 @@ class TestProbability:
         p = rng.uniform(size=40_000)
         same = rng.uniform(size=p.size) < p
         assert metrics.expected_calibration_error(p, same) < 0.01
-        assert metrics.expected_calibration_error(np.where(p > 0.5, 1, 0), same) == pytest.approx(
-            0.25, abs=0.01
-        )
+        assert metrics.expected_calibration_error(np.where(p > 0.5, 1, 0), same) == pytest.approx(0.25, abs=0.01)
 
     def test_ece_does_not_let_the_sides_cancel(self):
         p = [0.8] * 10 + [0.2] * 10  # says 0.8 and 0.2, is always right

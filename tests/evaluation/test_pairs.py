@@ -66,9 +66,7 @@ def test_lfw(read, root, text):
 
 def test_one_number_is_one_fold(read, root):
     text = "2\nAnn_Lee\t1\t2\nBo_Ek\t1\t12\nAnn_Lee\t1\tBo_Ek\t1\nBo_Ek\t12\tAnn_Lee\t2\n"
-    assert listed(read(text), root) == [
-        (a, b, same, 0) for a, b, same, _ in sorted(EXPECTED, key=lambda r: -r[2])
-    ]
+    assert listed(read(text), root) == [(a, b, same, 0) for a, b, same, _ in sorted(EXPECTED, key=lambda r: -r[2])]
 
 
 @pytest.mark.parametrize("suffix", [".jpeg", ".png", ".webp"])

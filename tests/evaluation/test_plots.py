@@ -16,9 +16,7 @@ from mien.evaluation.verification import FixedThreshold, VerificationReport
 pytest.importorskip("matplotlib")
 
 
-def report(
-    model: str = "toy", *, missed: int = 0, fixed: bool = False, gap: float = 0.4
-) -> VerificationReport:
+def report(model: str = "toy", *, missed: int = 0, fixed: bool = False, gap: float = 0.4) -> VerificationReport:
     rng = np.random.default_rng(0)
     same = np.arange(1200) % 2 == 0
     similarities = rng.normal(np.where(same, 0.1 + gap, 0.1), 0.1)
@@ -87,9 +85,7 @@ class TestRoc:
         plot_roc(report(), tmp_path / "roc.png")
         dots = [line.get_xdata()[0] for line in drawn().lines if line.get_marker() == "o"]
         assert dots == [1e-2]
-        assert {1e-2, 1e-3, 1e-4} <= {
-            line.get_xdata()[0] for line in drawn().lines if line.get_linestyle() != "-"
-        }
+        assert {1e-2, 1e-3, 1e-4} <= {line.get_xdata()[0] for line in drawn().lines if line.get_linestyle() != "-"}
 
     def test_a_perfect_model(self, tmp_path, drawn):
         plot_roc(report(gap=9), tmp_path / "roc.svg")

@@ -21,9 +21,7 @@ from mien.ops import align
 from mien.types import Faces
 
 OPTIONS = RuntimeOptions(threads=1)
-LANDMARKS = np.float32(
-    [[171, 118], [236, 131], [199, 165], [158, 197], [212, 208]]
-)  # a face, tilted and off centre
+LANDMARKS = np.float32([[171, 118], [236, 131], [199, 165], [158, 197], [212, 208]])  # a face, tilted and off centre
 
 
 def published(*, shape=(1, 3, 112, 112), dimensions=128, batch_bound=False, scale=1 / 128):
@@ -52,9 +50,7 @@ def published(*, shape=(1, 3, 112, 112), dimensions=128, batch_bound=False, scal
         [helper.make_tensor_value_info("fc1", TensorProto.FLOAT, [shape[0], dimensions])],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()],
     )
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6
-    ).SerializeToString()
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6).SerializeToString()
 
 
 def photograph(height=300, width=400, seed=1):
@@ -96,9 +92,7 @@ def one_face(landmarks, width=400, height=300):
 
 def test_same_embeddings_as_opencv(recognizer, network):
     crops = random_crops(5)
-    theirs = np.concatenate(
-        [recognizer.feature(np.ascontiguousarray(crop[..., ::-1])).copy() for crop in crops]
-    )
+    theirs = np.concatenate([recognizer.feature(np.ascontiguousarray(crop[..., ::-1])).copy() for crop in crops])
     mine = network(crops)
     assert mine.dtype == np.float32
     np.testing.assert_allclose(mine, theirs, atol=1e-4)

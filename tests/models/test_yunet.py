@@ -47,9 +47,7 @@ def published(height=640, width=640, *, resize="scales", reshape=(1, -1), seed=0
     nodes.append(helper.make_node("Mul", ["input", weight("unit", np.float32(1 / 64))], ["scaled"]))
     features = {8: relu(conv("scaled", "stem", (8, 3, 9, 9), stride=8, scale=2.0))}
     for stride in (16, 32):
-        features[stride] = relu(
-            conv(features[stride // 2], f"down_{stride}", (8, 8, 3, 3), stride=2, scale=2)
-        )
+        features[stride] = relu(conv(features[stride // 2], f"down_{stride}", (8, 8, 3, 3), stride=2, scale=2))
     for stride in (16, 8):
         lower = f"up_{stride}"
         roi = weight(f"roi_{stride}", np.zeros(0, np.float32))
@@ -154,9 +152,7 @@ def test_a_picture_of_any_size_as_opencv(tmp_path, network):
     (faces,) = ScaledDetector(yunet.RECORD, network, threshold=0.5)([picture])
     clipped = box_ops.clip(theirs[0], 390, 250)
     inside = box_ops.area(clipped) > 0
-    close(
-        (faces.boxes, faces.scores, faces.landmarks), (clipped[inside], theirs[1][inside], theirs[2][inside])
-    )
+    close((faces.boxes, faces.scores, faces.landmarks), (clipped[inside], theirs[1][inside], theirs[2][inside]))
 
 
 def test_same_faces_as_opencv(tmp_path, network):

@@ -161,20 +161,14 @@ def package_index(folder: Path, *archives: Path) -> Iterator[tuple[str, list[str
         page = folder / "simple" / name / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         (folder / archive.name).write_bytes(archive.read_bytes())
-        page.write_text(
-            f'<!DOCTYPE html><html><body><a href="/{archive.name}">{archive.name}</a></body></html>'
-        )
+        page.write_text(f'<!DOCTYPE html><html><body><a href="/{archive.name}">{archive.name}</a></body></html>')
     asked: list[str] = []
     with _running(partial(_Quiet, asked, directory=str(folder))) as address:
         yield f"{address}/simple", asked
 
 
-_METADATA = (
-    "Metadata-Version: 2.1\nName: mien-test-nets\nVersion: 1.0\nRequires-Dist: mien-test-never-there\n"
-)
-_SETUP = (
-    "import os\nopen(os.environ['MIEN_TEST_MARKER'], 'w').close()\nfrom setuptools import setup\nsetup()\n"
-)
+_METADATA = "Metadata-Version: 2.1\nName: mien-test-nets\nVersion: 1.0\nRequires-Dist: mien-test-never-there\n"
+_SETUP = "import os\nopen(os.environ['MIEN_TEST_MARKER'], 'w').close()\nfrom setuptools import setup\nsetup()\n"
 
 
 def make_wheel(folder: Path, members: dict[str, bytes]) -> Path:

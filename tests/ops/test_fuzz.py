@@ -36,17 +36,13 @@ FORMATS = [
 ]
 FILES_EACH = 210
 SECONDS_A_FILE = 5.0
-GROWTH_MB = (
-    450  # the pixel limit below is 20 megapixels: 4 bytes in Pillow and 3 here for each, twice at most
-)
+GROWTH_MB = 450  # the pixel limit below is 20 megapixels: 4 bytes in Pillow and 3 here for each, twice at most
 MAX_PIXELS = 20_000_000
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_damaged_files(kind):
-    done = subprocess.run(
-        [sys.executable, __file__, kind], capture_output=True, text=True, timeout=240, check=False
-    )
+    done = subprocess.run([sys.executable, __file__, kind], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     # libtiff reports errors on the standard error stream from C, out of Pillow's and our hands.
     assert done.stderr == "" or (kind.startswith("TIFF") and "Traceback" not in done.stderr)
@@ -72,9 +68,7 @@ def _originals(kind: str) -> list[bytes]:
     import skimage.data
     from PIL import Image
 
-    hopper = Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").resize(
-        (61, 72)
-    )
+    hopper = Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").resize((61, 72))
     astronaut = Image.fromarray(skimage.data.astronaut()).resize((96, 80))
     return [_encoded(kind, photo) for photo in (hopper, astronaut, astronaut.convert("L"))]
 
@@ -122,9 +116,7 @@ def _flip_bits(data: bytes, rng: random.Random) -> bytes:
 def _spoil_header(data: bytes, rng: random.Random) -> bytes:
     out = bytearray(data)
     for _ in range(rng.choice((1, 2, 5))):
-        out[rng.randrange(4, min(200, len(out)))] = rng.choice(
-            (0, 1, 0x7F, 0x80, 0xFE, 0xFF, rng.randrange(256))
-        )
+        out[rng.randrange(4, min(200, len(out)))] = rng.choice((0, 1, 0x7F, 0x80, 0xFE, 0xFF, rng.randrange(256)))
     return bytes(out)
 
 
@@ -206,9 +198,7 @@ def _judge(data: bytes) -> str:
         image = load_image(data, max_pixels=MAX_PIXELS)
     except ImageError as error:
         message = str(error)
-        return (
-            "refused" if message and message.isprintable() and len(message) < 400 else f"message {message!r}"
-        )
+        return "refused" if message and message.isprintable() and len(message) < 400 else f"message {message!r}"
     except BaseException as error:
         return f"{type(error).__name__}: {error}"
     right = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.flags.c_contiguous
@@ -226,9 +216,7 @@ def _main(kind: str) -> None:
         rng = random.Random(f"{kind} {i}")
         damage = DAMAGES[i % len(DAMAGES)]
         data = damage(originals[i // len(DAMAGES) % len(originals)], rng)
-        faulthandler.dump_traceback_later(
-            4 * SECONDS_A_FILE, exit=True
-        )  # a hang ends the process, with its place
+        faulthandler.dump_traceback_later(4 * SECONDS_A_FILE, exit=True)  # a hang ends the process, with its place
         start = time.perf_counter()
         verdict = _judge(data)
         slowest = max(slowest, time.perf_counter() - start)

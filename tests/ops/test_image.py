@@ -33,13 +33,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def png(width: int, height: int, bits: int, colour: int, rows: bytes, *extra: bytes) -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + header
-        + b"".join(extra)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def tiff(rows: np.ndarray, photometric: int, sample_format: int, bits: int | None = None) -> bytes:
@@ -50,9 +44,7 @@ def tiff(rows: np.ndarray, photometric: int, sample_format: int, bits: int | Non
         (256, rows.shape[1]), (257, rows.shape[0]), (258, bits), (259, 1), (262, photometric), (273, 8),
         (277, 1), (278, rows.shape[0]), (279, len(data)), (339, sample_format),
     ]  # fmt: skip
-    ifd = struct.pack("<H", len(tags)) + b"".join(
-        struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags
-    )
+    ifd = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + ifd + struct.pack("<I", 0)
 
 
@@ -238,9 +230,7 @@ def test_16_bit_grey_with_a_transparent_value():
 
 
 def test_white_is_zero_tiff_is_inverted():
-    np.testing.assert_array_equal(
-        load_image(tiff(DEEP, 0, 1))[..., 0], np.rint((65535 - DEEP.astype(int)) / 257)
-    )
+    np.testing.assert_array_equal(load_image(tiff(DEEP, 0, 1))[..., 0], np.rint((65535 - DEEP.astype(int)) / 257))
 
 
 def test_float_tiff_in_unit_range():
@@ -274,9 +264,7 @@ def test_alpha_is_composited_on_white(kind):
 
 def test_grey_alpha_is_composited_on_white():
     la = np.array([[[0, 255], [0, 0], [100, 51]]], np.uint8)
-    np.testing.assert_array_equal(
-        load_image(encode(Image.fromarray(la, "LA"), "PNG"))[0, :, 0], [0, 255, 224]
-    )
+    np.testing.assert_array_equal(load_image(encode(Image.fromarray(la, "LA"), "PNG"))[0, :, 0], [0, 255, 224])
 
 
 def test_palette_transparency():
@@ -306,9 +294,7 @@ def test_tiff_colour_spaces(smooth, mode):
         from PIL import ImageCms
 
         profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-        converted = ImageCms.applyTransform(
-            source, ImageCms.buildTransform(*profiles, "RGB", "LAB"), inPlace=False
-        )
+        converted = ImageCms.applyTransform(source, ImageCms.buildTransform(*profiles, "RGB", "LAB"), inPlace=False)
     else:
         converted = source.convert(mode)
     image = load_image(encode(converted, "TIFF", compression="tiff_lzw"))
@@ -493,9 +479,7 @@ def test_byte_limit_is_inclusive(picture):
             load_image(source, max_bytes=len(data) - 1)
 
 
-@pytest.mark.parametrize(
-    "kind", ["missing", "folder", "pipe", "device", "empty", "null", "no name", "text mode"]
-)
+@pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "device", "empty", "null", "no name", "text mode"])
 def test_unreadable_paths_are_one_line(tmp_path, kind):
     path: object = tmp_path / kind
     if kind == "folder":
@@ -625,9 +609,7 @@ def test_jpeg_round_trip(tmp_path, smooth, name):
 def test_saved_files_have_the_usual_permissions(tmp_path, pattern):
     (tmp_path / "plain").touch()
     save_image(str(tmp_path / "a.png"), pattern)
-    assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == stat.S_IMODE(
-        (tmp_path / "plain").stat().st_mode
-    )
+    assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
 @pytest.mark.parametrize("name", ["a.webp", "a", "a.jpg.txt", ".png"])
@@ -638,9 +620,7 @@ def test_unknown_extensions(tmp_path, pattern, name):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "image", [np.zeros((4, 4)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8), None]
-)
+@pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8), None])
 def test_only_pictures_are_saved(tmp_path, image):
     with pytest.raises(ImageError):
         save_image(tmp_path / "a.png", image)

@@ -6,34 +6,25 @@ Exit codes: 0 done (verify: same person), 1 the answer is no, 2 bad input or usa
 from __future__ import annotations
 
 import os
+import signal
 import sys
-
-EXIT_NO = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+from types import FrameType
 
 
 def main() -> None:
     """Entry point of the `mien` command."""
-    from mien.cli.app import app  # noqa: PLC0415 - keeps `import mien.cli` free
-    from mien.errors import MienError  # noqa: PLC0415
+    signal.signal(signal.SIGINT, _interrupted)
+    from mien.cli.app import app  # after the handler: Ctrl-C works while this loads
 
     try:
-        app(standalone_mode=True)
-    except MienError as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        _leave("interrupted", EXIT_INTERRUPTED)
+        app()
     except BrokenPipeError:  # the reader of our output has left: not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def fail(message: str) -> None:
-    """Print one line on standard error and leave with exit code 2."""
-    _leave(message, EXIT_BAD_INPUT)
-
-
-def _leave(message: str, code: int) -> None:
-    sys.stderr.write(f"mien: {message}\n")
-    sys.exit(code)
+def _interrupted(_signal: int, _frame: FrameType | None) -> None:
+    """Leave in order: what runs is finished or undone, nothing is half-written."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C means now
+    sys.stderr.write("mien: interrupted\n")
+    sys.exit(130)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli import EXIT_BAD_INPUT, options
+from mien.cli import options
+from mien.cli.console import EXIT_BAD_INPUT, print_json, report_error, stdout, table, track
+from mien.errors import ImageError, MienError
 
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer, FileResult
@@ -27,9 +28,7 @@ def analyze(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="Write annotated pictures into this folder.")
     ] = None,
-    only: Annotated[
-        str | None, typer.Option("--only", help="What to do, separated by commas: detect, embed.")
-    ] = None,
+    only: Annotated[str | None, typer.Option("--only", help="What to do, separated by commas: detect, embed.")] = None,
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Include the embeddings in the JSON.")] = False,
     detector: options.Detector = options.DETECTOR,
     embedder: options.Embedder = options.EMBEDDER,
@@ -57,6 +56,8 @@ def analyze(
     )
     if "embed" in tasks and not embeddings:
         embeddings = as_json  # asked for by --only
+    if save is not None:
+        _make_folder(save)
     results = _results(analyzer, paths, keep_images=save is not None)
     output = _Output(as_json=as_json, embeddings=embeddings, save=save, roots=_roots(paths))
     try:
@@ -69,8 +70,7 @@ def analyze(
 
 
 def _results(analyzer: FaceAnalyzer, paths: list[str], *, keep_images: bool) -> Iterator[FileResult]:
-    from mien.cli.console import track  # noqa: PLC0415
-    from mien.ops.files import list_images  # noqa: PLC0415
+    from mien.ops.files import list_images
 
     if STDIN in paths:
         if len(paths) > 1:
@@ -78,11 +78,22 @@ def _results(analyzer: FaceAnalyzer, paths: list[str], *, keep_images: bool) -> 
         yield _from_stdin(analyzer, keep_images=keep_images)
         return
     files = list(list_images(paths))
+    if not files:
+        raise ImageError(f"no pictures in {', '.join(paths)}")
     analyzer.load()  # a missing model is one error, not one for each file
     if len(files) == 1:
         yield analyzer.file(files[0], keep_image=keep_images)
         return
     yield from track(analyzer.files(files, keep_images=keep_images), total=len(files), what="analysing")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder for annotated pictures before any work is done for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is a file, not a folder" if folder.exists() else f"cannot be made: {error.strerror}"
+        raise MienError(f"--save {folder}: {reason}") from error
 
 
 def _from_stdin(analyzer: FaceAnalyzer, *, keep_images: bool) -> FileResult:
@@ -105,30 +116,28 @@ class _Output:
         self.failures: list[str] = []
 
     def add(self, result: FileResult) -> None:
-        from mien.analyzer import to_dict  # noqa: PLC0415
+        from mien.analyzer import to_dict
 
         if result.faces is None:
             self.failures.append(str(result.error))
             return
         record = to_dict(result.path, result.faces, embeddings=self._embeddings)
         if self._as_json:
-            # one write for a line: an interrupt cannot leave half of one
-            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
+            print_json(record)
         else:
             _print_table(record)
         if self._save is not None:
             self._write_annotated(self._save, result)
 
     def _write_annotated(self, folder: Path, result: FileResult) -> None:
-        from mien.errors import MienError  # noqa: PLC0415
-        from mien.ops.draw import draw_faces  # noqa: PLC0415
-        from mien.ops.image import save_image  # noqa: PLC0415
+        from mien.ops.draw import draw_faces
+        from mien.ops.image import save_image
 
         assert result.image is not None  # noqa: S101 - kept because of --save
         assert result.faces is not None  # noqa: S101
         target = folder / self._relative(result.path)
         try:
+            _make_folder(target.parent)
             save_image(target, draw_faces(result.image, result.faces))
         except MienError as error:
             self.failures.append(str(error))
@@ -148,14 +157,12 @@ class _Output:
 
     def close(self) -> None:
         for failure in self.failures:
-            sys.stderr.write(f"mien: {failure}\n")
+            report_error(failure)
         if len(self.failures) > 1:
-            sys.stderr.write(f"mien: {len(self.failures)} files failed\n")
+            report_error(f"{len(self.failures)} files failed")
 
 
 def _print_table(record: dict[str, Any]) -> None:
-    from mien.cli.console import stdout, table  # noqa: PLC0415
-
     faces, image = record["faces"], record["image"]
     count = f"{len(faces)} face" + ("" if len(faces) == 1 else "s")
     title = f"{image['path']}  {image['width']} x {image['height']}  {count}"

@@ -8,9 +8,11 @@ import typer
 
 from mien import __version__
 from mien.cli import analyze, benchmark, evaluate, models, verify
+from mien.cli.console import Commands
 
 app = typer.Typer(
     name="mien",
+    cls=Commands,
     help="Face recognition and facial-expression analysis: who a face is, and what it shows.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli import options
+from mien.cli.console import print_json, progress_bar, stdout, table
 
 if TYPE_CHECKING:
     from mien.evaluation.benchmark import Result
@@ -22,23 +21,19 @@ def benchmark(
     as_json: options.Json = False,
 ) -> None:
     """Time detection, embedding, end to end, cold start and memory, beside the peers that are installed."""
-    from mien.cli.console import step_progress  # noqa: PLC0415
-    from mien.evaluation.benchmark import run_benchmark  # noqa: PLC0415
-    from mien.models.runtime import default_threads  # noqa: PLC0415
+    from mien.evaluation.benchmark import run_benchmark
+    from mien.models.runtime import default_threads
 
     threads = threads or default_threads()
-    with step_progress() as progress:
+    with progress_bar("benchmark") as progress:
         results = run_benchmark(photo, threads=threads, turns=turns, progress=progress)
     if as_json:
-        answer = {"photo": str(photo), "threads": threads, "results": [r.to_dict() for r in results]}
-        sys.stdout.write(json.dumps(answer) + "\n")
+        print_json({"photo": str(photo), "threads": threads, "results": [r.to_dict() for r in results]})
         return
     _print(results)
 
 
 def _print(results: list[Result]) -> None:
-    from mien.cli.console import stdout, table  # noqa: PLC0415
-
     def number(value: float | None, digits: int = 0) -> str:
         return "" if value is None else f"{value:.{digits}f}"
 
@@ -47,6 +42,15 @@ def _print(results: list[Result]) -> None:
     for r in results:
         base = first[r.group]
         ratio = f"{r.milliseconds / base:.1f}" if r.milliseconds and base else ""
-        rows.append([r.group, r.name, number(r.milliseconds, 1) or r.note, ratio, number(r.first_ms), number(r.peak_mb)])
+        rows.append(
+            [
+                r.group,
+                r.name,
+                number(r.milliseconds, 1) or r.note,
+                ratio,
+                number(r.first_ms),
+                number(r.peak_mb),
+            ]
+        )
     header = ["", "", "ms (embedding: per face)", "times the first", "first result, ms", "peak MB"]
     stdout().print(table(header, rows))

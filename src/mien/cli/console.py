@@ -1,56 +1,91 @@
-"""How the commands talk: results to stdout, all else to stderr, errors in one line with exit code 2."""
+"""How the commands talk: results to standard output, all else to standard error, errors in one line, exit code 2.
+
+rich is imported when something is first printed with it: `mien analyze --json` never waits for it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
-from rich.table import Table
+from typer.core import TyperGroup
 
 from mien.errors import MienError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
+
+EXIT_NO = 1
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
 
-stdout = Console()
-stderr = Console(stderr=True)
-
-
-@contextmanager
-def reported_errors() -> Iterator[None]:
-    """Print an error that mien raises on purpose as one line on stderr and exit with 2."""
-    try:
-        yield
-    except MienError as error:
-        stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(EXIT_BAD_INPUT) from error
+T = TypeVar("T")
 
 
-def note(message: str) -> None:
-    """Say something to the person, on stderr."""
-    stderr.print(escape(message), highlight=False, soft_wrap=True)
+class Commands(TyperGroup):
+    """A group of commands that reports what mien raises on purpose as one line and leaves with exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except MienError as error:
+            report_error(str(error))
+            raise typer.Exit(EXIT_BAD_INPUT) from error
 
 
-def print_json(value: Any) -> None:
-    """Print a result as JSON on stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def report_error(message: str) -> None:
+    """One line on standard error."""
+    typer.echo(f"mien: {message}", err=True)
+
+
+@cache
+def stdout() -> Console:
+    """Where results go."""
+    from rich.console import Console
+
+    return Console()
+
+
+@cache
+def stderr() -> Console:
+    """Where progress goes."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print a result as JSON on standard output, in one write: an interrupt cannot leave half a line."""
+    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of plain text."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    made = Table(*columns)
+    for row in rows:
+        made.add_row(*map(escape, row))
+    return made
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a result on stdout: a table on a terminal, lines with tabs in a pipe."""
-    if not stdout.is_terminal:
-        for row in rows:
-            typer.echo("\t".join(row))
+    """Print a result on standard output: a table on a terminal, lines with tabs in a pipe."""
+    if stdout().is_terminal:
+        stdout().print(table(columns, rows))
         return
-    table = Table(*columns)
     for row in rows:
-        table.add_row(*map(escape, row))
-    stdout.print(table)
+        typer.echo("\t".join(row))
 
 
 def megabytes(size: int) -> str:
@@ -58,35 +93,64 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-class ProgressBars:
-    """The progress of transfers on stderr: bars on a terminal, one line per transfer elsewhere.
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[..., None]]:
+    """A bar on standard error, if that is a terminal; yields a function of (done, total[, what])."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, what=what: None
+        return
+    from rich.progress import Progress
 
-    Use it as a context manager; the object is what `mien.models.store` calls a `Progress`.
+    with Progress(console=stderr(), transient=True) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total, what=what: bars.update(task, completed=done, total=total, description=what)
+
+
+def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
+    """Pass items through while a bar counts them."""
+    with progress_bar(what) as progress:
+        for done, item in enumerate(items, 1):
+            yield item
+            progress(done, total)
+
+
+class DownloadBars:
+    """The progress of transfers on standard error: bars on a terminal, one line for each elsewhere.
+
+    What `mien.models.store` calls a `Progress`. It draws nothing until something is transferred, and clears the
+    bars when everything has arrived.
     """
 
     def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            console=stderr,
-            transient=True,
-            disable=not stderr.is_terminal,
-        )
+        self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        self._told: set[str] = set()
 
     def __call__(self, done: int, total: int, what: str) -> None:
         """Report; see `mien.models.store.Progress`."""
+        if not sys.stderr.isatty():
+            if what not in self._told:
+                typer.echo(f"fetching {what} ({megabytes(total)})", err=True)
+                self._told.add(what)
+            return
+        bars = self._started()
         if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(escape(what), total=total)
-            if self._bars.disable:
-                note(f"fetching {what} ({megabytes(total)})")
-        self._bars.update(self._tasks[what], completed=done)
+            self._tasks[what] = bars.add_task(what, total=total)
+        bars.update(self._tasks[what], completed=done, total=total)
+        if all(task.finished for task in bars.tasks):
+            bars.stop()
+            self._bars, self._tasks = None, {}
+
+    def _started(self) -> Progress:
+        if self._bars is None:
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+            )
+            self._bars = Progress(*columns, console=stderr(), transient=True)
+            self._bars.start()
+        return self._bars

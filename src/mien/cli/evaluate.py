@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli import options
+from mien.cli.console import Commands, print_json, progress_bar, stdout
 from mien.errors import MienError
 
 # The models, numpy and rich are imported where they are needed: `mien --help` waits for none of them.
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.table import Table
 
-    from mien.evaluation.verification import Describer, Progress, VerificationReport
+    from mien.evaluation.verification import Describer, VerificationReport
 
-app = typer.Typer(help="Measure models by the protocols of the literature.", no_args_is_help=True)
+app = typer.Typer(cls=Commands, help="Measure models by the protocols of the literature.", no_args_is_help=True)
 
 
 @app.callback()
@@ -48,9 +46,9 @@ def verification(
 
     A picture in which no face is found makes every pair that it is in an error.
     """
-    from mien.evaluation.pairs import read_pairs  # noqa: PLC0415
-    from mien.evaluation.plots import check_plot, plot_roc  # noqa: PLC0415
-    from mien.evaluation.verification import evaluate_verification  # noqa: PLC0415
+    from mien.evaluation.pairs import read_pairs
+    from mien.evaluation.plots import check_plot, plot_roc
+    from mien.evaluation.verification import evaluate_verification
 
     # What can be refused at once is, not after minutes of work.
     if out is not None:
@@ -59,10 +57,8 @@ def verification(
         _check_folder(roc)
         check_plot(roc)
     listed = read_pairs(pairs, root)
-    describe = make_describer(
-        detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device
-    )
-    with _progress_bar("Describing faces") as progress:
+    describe = make_describer(detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device)
+    with progress_bar("describing faces") as progress:
         report = evaluate_verification(listed, describe, progress=progress)
     if out is not None:
         _write(out, json.dumps(report.to_dict(), indent=2) + "\n")
@@ -73,8 +69,8 @@ def verification(
 
 def make_describer(*, detector: str, embedder: str, accurate: bool, threads: int, device: str) -> Describer:
     """The analyzer that the options ask for, as `evaluate_verification` wants it: the seam to the models."""
-    from mien.evaluation.describe import SubjectDescriber  # noqa: PLC0415
-    from mien.ops.image import load_image  # noqa: PLC0415
+    from mien.evaluation.describe import SubjectDescriber
+    from mien.ops.image import load_image
 
     analyzer = options.make_analyzer(
         detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device
@@ -82,29 +78,16 @@ def make_describer(*, detector: str, embedder: str, accurate: bool, threads: int
     return SubjectDescriber(analyzer.load(), load_image, mode="accurate" if accurate else "fast")
 
 
-@contextmanager
-def _progress_bar(words: str) -> Iterator[Progress]:
-    """A bar on stderr; yields a function of (done, total)."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress as Bar  # noqa: PLC0415
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(words, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _print(report: VerificationReport, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(report.to_dict()))
+        print_json(report.to_dict())
         return
-    from rich.console import Console  # noqa: PLC0415
-
-    Console().print(_table(report))
+    stdout().print(_table(report))
 
 
 def _table(report: VerificationReport) -> Table:
     """The report for people."""
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table
 
     about = ", ".join([report.model, *report.setup.values()])
     table = Table(title=f"{about}: {report.n:,} pairs", caption=report.protocol, min_width=50)

@@ -35,7 +35,7 @@ class Registry(Protocol):
 
 def _registry() -> Registry:
     # Late: the registry imports every model, and `--help` needs none of them.
-    from mien.models import registry  # noqa: PLC0415
+    from mien.models import registry
 
     return registry
 
@@ -46,64 +46,52 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
     Args:
         registry: gives the registry; tests pass their own.
     """
-    app = typer.Typer(no_args_is_help=True, help="The models, their licences, and their weights.")
+    app = typer.Typer(cls=console.Commands, no_args_is_help=True, help="The models, their licences, and their weights.")
 
     @app.command("list")
     def list_(json: _JSON = False) -> None:
         """List every model: task, size, licence, and whether its weights are here."""
-        with console.reported_errors():
-            store = WeightsStore()
-            records, defaults = registry().records(), registry().DEFAULTS
-            summaries = [_summary(r, defaults, cached=store.is_cached(r.weights)) for r in records.values()]
+        store = WeightsStore()
+        records, defaults = registry().records(), registry().DEFAULTS
+        summaries = [_summary(r, defaults, cached=store.is_cached(r.weights)) for r in records.values()]
         if json:
-            console.print_json(summaries)
+            console.print_json(summaries, indent=2)
         else:
             console.print_rows(_COLUMNS, [_row(summary) for summary in summaries])
 
     @app.command()
     def pull(
-        names: Annotated[
-            list[str] | None, typer.Argument(help="Models; the defaults if none is named.")
-        ] = None,
+        names: Annotated[list[str] | None, typer.Argument(help="Models; the defaults if none is named.")] = None,
         json: _JSON = False,
     ) -> None:
         """Fetch weights now, so that nothing is fetched later."""
-        with console.reported_errors():
-            chosen = _chosen(registry(), names)
-            with console.ProgressBars() as progress:
-                paths = WeightsStore(progress=progress).pull_many([r.weights for r in chosen])
+        chosen = _chosen(registry(), names)
+        paths = WeightsStore(progress=console.DownloadBars()).pull_many([r.weights for r in chosen])
         places = {r.name: str(path) for r, path in zip(chosen, paths, strict=True)}
         if json:
-            console.print_json(places)
+            console.print_json(places, indent=2)
         else:
             console.print_rows(("model", "file"), list(places.items()))
 
     @app.command()
     def info(name: Annotated[str, typer.Argument(help="A model.")], json: _JSON = False) -> None:
         """Show everything that is known about one model."""
-        with console.reported_errors():
-            record = registry().record(name)
-            facts = dataclasses.asdict(record) | {"cached": WeightsStore().is_cached(record.weights)}
+        record = registry().record(name)
+        facts = dataclasses.asdict(record) | {"cached": WeightsStore().is_cached(record.weights)}
         if json:
-            console.print_json(facts)
+            console.print_json(facts, indent=2)
         else:
-            console.print_rows(
-                ("", name), [(key, _text(value)) for key, value in facts.items() if _told(value)]
-            )
+            console.print_rows(("", name), [(key, _text(value)) for key, value in facts.items() if _told(value)])
 
     @app.command()
     def export(
         archive: Annotated[Path, typer.Argument(help="The archive to write.")],
-        names: Annotated[
-            list[str] | None, typer.Argument(help="Models; the defaults if none is named.")
-        ] = None,
+        names: Annotated[list[str] | None, typer.Argument(help="Models; the defaults if none is named.")] = None,
         json: _JSON = False,
     ) -> None:
         """Write weights to one archive, for a machine without a network."""
-        with console.reported_errors():
-            files = _weights(_chosen(registry(), names))
-            with console.ProgressBars() as progress:
-                WeightsStore(progress=progress).export(files, archive)
+        files = _weights(_chosen(registry(), names))
+        WeightsStore(progress=console.DownloadBars()).export(files, archive)
         _print_files(archive, [weights.filename for weights in files], json=json)
 
     @app.command("import")
@@ -115,8 +103,7 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
         json: _JSON = False,
     ) -> None:
         """Take weights from an archive; it is checked before any of it is used."""
-        with console.reported_errors():
-            names = WeightsStore().import_(archive, _weights(list(registry().records().values())))
+        names = WeightsStore().import_(archive, _weights(list(registry().records().values())))
         _print_files(archive, names, json=json)
 
     return app
@@ -172,6 +159,6 @@ def _text(value: object) -> str:
 
 def _print_files(archive: Path, names: Sequence[str], *, json: bool) -> None:
     if json:
-        console.print_json({"archive": str(archive), "files": list(names)})
+        console.print_json({"archive": str(archive), "files": list(names)}, indent=2)
     else:
         console.print_rows(("file",), [(name,) for name in names])

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 Detector = Annotated[str, typer.Option("--detector", help="Detector; see `mien models list`.")]
 Embedder = Annotated[
-    str, typer.Option("--embedder", help="Embedder; see `mien models list`. arcface:FILE.onnx for one of your own.")
+    str,
+    typer.Option("--embedder", help="Embedder; see `mien models list`. arcface:FILE.onnx for one of your own."),
 ]
 Size = Annotated[
     str,
     typer.Option(
-        "--size", help="Longest side in pixels at which faces are searched; `full` for crowds and small faces."
+        "--size",
+        help="Longest side in pixels at which faces are searched; `full` for crowds and small faces.",
     ),
 ]
 Threshold = Annotated[
@@ -30,7 +32,8 @@ Accurate = Annotated[
 ]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads; 0 takes the cores there are.")]
 Device = Annotated[
-    str, typer.Option("--device", help="cpu, auto, cuda, coreml, directml, ... as the installed onnxruntime offers.")
+    str,
+    typer.Option("--device", help="cpu, auto, cuda, coreml, directml, ... as the installed onnxruntime offers."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 
@@ -58,7 +61,7 @@ def tasks(text: str | None, default: Sequence[Task]) -> tuple[Task, ...]:
     Raises:
         typer.BadParameter: one is unknown.
     """
-    from mien.analyzer import TASKS  # noqa: PLC0415
+    from mien.analyzer import TASKS
 
     if text is None:
         return tuple(default)
@@ -82,9 +85,9 @@ def make_analyzer(
     device: str = "cpu",
 ) -> FaceAnalyzer:
     """An analyzer from the command line's words, with downloads shown as a progress bar on standard error."""
-    from mien.analyzer import FaceAnalyzer  # noqa: PLC0415
-    from mien.cli.console import download_progress  # noqa: PLC0415
-    from mien.models.store import WeightsStore  # noqa: PLC0415
+    from mien.analyzer import FaceAnalyzer
+    from mien.cli.console import DownloadBars
+    from mien.models.store import WeightsStore
 
     return FaceAnalyzer(
         detector=detector,
@@ -95,5 +98,5 @@ def make_analyzer(
         accurate=accurate,
         threads=threads,
         device=device,
-        store=WeightsStore(progress=download_progress()),
+        store=WeightsStore(progress=DownloadBars()),
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli import EXIT_NO, options
+from mien.cli import options
+from mien.cli.console import EXIT_NO, print_json, stdout
 
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer
@@ -22,7 +21,8 @@ def verify(
         float, typer.Option("--fmr", help="False match rate at which to decide: 1e-2, 1e-3 or 1e-4.")
     ] = 1e-3,
     every: Annotated[
-        bool, typer.Option("--all", help="Compare every face of A with every face of B, not only the largest.")
+        bool,
+        typer.Option("--all", help="Compare every face of A with every face of B, not only the largest."),
     ] = False,
     as_json: options.Json = False,
     detector: options.Detector = options.DETECTOR,
@@ -51,7 +51,7 @@ def verify(
     same = any(pair["same"] for pair in pairs)
     if as_json:
         answer = {"schema": 1, "pairs": pairs} if every else {"schema": 1, **pairs[0]}
-        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        print_json(answer)
     else:
         for pair in pairs:
             _print(pair, every=every)
@@ -60,9 +60,7 @@ def verify(
 
 def _compare(analyzer: FaceAnalyzer, a: str, b: str, fmr: float, *, every: bool) -> list[dict[str, Any]]:
     _ = analyzer.load().embedder.threshold(fmr)  # a rate that is not there: said before any work
-    first, second = (
-        analyzer.all_faces(path) if every else analyzer.largest_face(path) for path in (a, b)
-    )
+    first, second = (analyzer.all_faces(path) if every else analyzer.largest_face(path) for path in (a, b))
     return [
         {
             **analyzer.compare(_embedding(one), _embedding(other), fmr=fmr).to_dict(),
@@ -80,8 +78,6 @@ def _embedding(face: Faces) -> Any:
 
 
 def _print(pair: dict[str, Any], *, every: bool) -> None:
-    from mien.cli.console import stdout  # noqa: PLC0415
-
     where = ""
     if every:
         where = "".join(

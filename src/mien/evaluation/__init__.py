@@ -1,0 +1,1 @@
+"""Protocols and metrics: how good the answers are, and how fast."""

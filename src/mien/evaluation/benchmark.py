@@ -88,17 +88,17 @@ class Result:
 
 
 def _mien_detection(image: ImageArray, threads: int) -> tuple[Run, int]:
-    from mien.analyzer import FaceAnalyzer  # noqa: PLC0415
+    from mien.analyzer import FaceAnalyzer
 
     analyzer = FaceAnalyzer(only=("detect",), threads=threads).load()
     return lambda: analyzer(image), 0
 
 
 def _opencv_detection(image: ImageArray, threads: int) -> tuple[Run, int]:
-    import cv2  # noqa: PLC0415
+    import cv2
 
-    from mien.models import registry  # noqa: PLC0415
-    from mien.models.store import WeightsStore  # noqa: PLC0415
+    from mien.models import registry
+    from mien.models.store import WeightsStore
 
     cv2.setNumThreads(threads)
     network = cv2.dnn.readNetFromONNX(str(WeightsStore().path(registry.record("centerface").weights)))
@@ -114,7 +114,7 @@ def _opencv_detection(image: ImageArray, threads: int) -> tuple[Run, int]:
 
 
 def _dlib_detection(image: ImageArray, threads: int) -> tuple[Run, int]:
-    import dlib  # noqa: PLC0415
+    import dlib
 
     detector = dlib.get_frontal_face_detector()
     return lambda: detector(image, 1), 0
@@ -122,8 +122,8 @@ def _dlib_detection(image: ImageArray, threads: int) -> tuple[Run, int]:
 
 def _chips(image: ImageArray, count: int) -> ImageArray:
     """(count, 150, 150, 3): the picture's middle, as crops of the size that the embedders take."""
-    import cv2  # noqa: PLC0415
-    import numpy as np  # noqa: PLC0415
+    import cv2
+    import numpy as np
 
     side = min(image.shape[:2])
     chip = cv2.resize(image[:side, :side], (150, 150), interpolation=cv2.INTER_AREA)
@@ -132,9 +132,9 @@ def _chips(image: ImageArray, count: int) -> ImageArray:
 
 def _mien_embedding(count: int) -> Callable[[ImageArray, int], tuple[Run, int]]:
     def prepare(image: ImageArray, threads: int) -> tuple[Run, int]:
-        from mien.models import registry  # noqa: PLC0415
-        from mien.models.base import RuntimeOptions  # noqa: PLC0415
-        from mien.models.store import WeightsStore  # noqa: PLC0415
+        from mien.models import registry
+        from mien.models.base import RuntimeOptions
+        from mien.models.store import WeightsStore
 
         entry = registry.entry("dlib-resnet")
         network = registry.load(entry, WeightsStore(), RuntimeOptions(threads=threads))
@@ -145,10 +145,10 @@ def _mien_embedding(count: int) -> Callable[[ImageArray, int], tuple[Run, int]]:
 
 
 def _dlib_embedding(image: ImageArray, threads: int) -> tuple[Run, int]:
-    import dlib  # noqa: PLC0415
+    import dlib
 
-    from mien.models import registry  # noqa: PLC0415
-    from mien.models.store import WeightsStore  # noqa: PLC0415
+    from mien.models import registry
+    from mien.models.store import WeightsStore
 
     weights = registry.record("dlib-resnet").weights
     network = dlib.face_recognition_model_v1(str(WeightsStore().path(weights)))
@@ -158,7 +158,7 @@ def _dlib_embedding(image: ImageArray, threads: int) -> tuple[Run, int]:
 
 def _mien_end_to_end(accurate: bool) -> Callable[[ImageArray, int], tuple[Run, int]]:
     def prepare(image: ImageArray, threads: int) -> tuple[Run, int]:
-        from mien.analyzer import FaceAnalyzer  # noqa: PLC0415
+        from mien.analyzer import FaceAnalyzer
 
         analyzer = FaceAnalyzer(threads=threads, accurate=accurate).load()
         return lambda: analyzer(image), 0
@@ -167,11 +167,11 @@ def _mien_end_to_end(accurate: bool) -> Callable[[ImageArray, int], tuple[Run, i
 
 
 def _face_recognition(image: ImageArray, threads: int) -> tuple[Run, int]:
-    import warnings  # noqa: PLC0415
+    import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its models package uses pkg_resources
-        import face_recognition  # noqa: PLC0415
+        import face_recognition
 
     return lambda: face_recognition.face_encodings(image), 0
 
@@ -268,7 +268,7 @@ def measure(contestant: Contestant, photo: Path, threads: int) -> dict[str, floa
 def _peak_mb() -> float:
     """Peak resident memory of this process, in MB; NaN on systems that do not tell."""
     try:
-        import resource  # noqa: PLC0415 - not on Windows
+        import resource
     except ImportError:
         return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -310,14 +310,17 @@ def _cold_start(photo: Path, turns: int) -> Iterator[Result]:
     for name, arguments in commands.items():
         runs = [_timed_command(arguments) for _ in range(turns)]
         yield Result(
-            "cold start", name, 1e3 * median(seconds for seconds, _ in runs), peak_mb=max(peak for _, peak in runs)
+            "cold start",
+            name,
+            1e3 * median(seconds for seconds, _ in runs),
+            peak_mb=max(peak for _, peak in runs),
         )
 
 
 def _large_picture(photo: Path) -> Result:
     """Memory of the command on a 12-megapixel picture: the photograph, enlarged."""
-    import cv2  # noqa: PLC0415
-    import numpy as np  # noqa: PLC0415
+    import cv2
+    import numpy as np
 
     large = cv2.resize(load_image(photo), _MEGAPIXELS_12, interpolation=cv2.INTER_CUBIC)
     with tempfile.TemporaryDirectory() as folder:

@@ -315,9 +315,7 @@ def expected_calibration_error(probabilities: npt.ArrayLike, same: npt.ArrayLike
     return float(np.abs(gaps).sum())
 
 
-def _checked(
-    similarities: npt.ArrayLike, same: npt.ArrayLike, *, finite: bool = False
-) -> tuple[Floats, Bools]:
+def _checked(similarities: npt.ArrayLike, same: npt.ArrayLike, *, finite: bool = False) -> tuple[Floats, Bools]:
     """Both as arrays of one length with both kinds of pairs, or a ValueError."""
     scores, labels = np.asarray(similarities, dtype=np.float64), np.asarray(same, dtype=np.bool_)
     if scores.ndim != 1 or scores.shape != labels.shape:

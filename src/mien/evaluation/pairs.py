@@ -160,9 +160,7 @@ def _table_rows(lines: _Lines) -> Iterator[_Row]:
     first_number, first = lines.lines[0]
     delimiter = "\t" if "\t" in first else ","
     if len(first.split(delimiter)) < 3:
-        raise lines.error(
-            first_number, "expected LFW's counts (`10<TAB>300` or `500`) or `path_a,path_b,same[,fold]`"
-        )
+        raise lines.error(first_number, "expected LFW's counts (`10<TAB>300` or `500`) or `path_a,path_b,same[,fold]`")
     width = 0
     for number, line in lines.lines:
         try:
@@ -197,9 +195,7 @@ def _lfw_candidates(name: str) -> tuple[str, ...]:
     return tuple(name + suffix for suffix in SUFFIXES)
 
 
-def _resolve(
-    lines: _Lines, rows: list[_Row], root: Path, candidates: Callable[[str], tuple[str, ...]]
-) -> Pairs:
+def _resolve(lines: _Lines, rows: list[_Row], root: Path, candidates: Callable[[str], tuple[str, ...]]) -> Pairs:
     """Find every picture once and number them in the order in which they are first named."""
     first_line: dict[str, int] = {}
     for row in rows:
@@ -226,6 +222,4 @@ def _resolve(
 
 def _find(root: Path, names: tuple[str, ...]) -> Path | None:
     """The first of `names` that is a file in `root`, or else in `root/lfw`."""
-    return next(
-        (path for base in (root, root / "lfw") for name in names if (path := base / name).is_file()), None
-    )
+    return next((path for base in (root, root / "lfw") for name in names if (path := base / name).is_file()), None)

@@ -69,9 +69,7 @@ def _draw_curve(axes: Any, report: VerificationReport, number: int) -> float:
     axes.plot(fmr, tmr, color=colour, linestyle=_LINES[number % len(_LINES)], linewidth=1.8, label=label)
     for name, rate in report.tar_at_far.items():
         x = FALSE_MATCH_RATES[name]
-        axes.plot(
-            [x], [rate], "o", color=colour, markersize=6, markeredgecolor="white", clip_on=False, zorder=3
-        )
+        axes.plot([x], [rate], "o", color=colour, markersize=6, markeredgecolor="white", clip_on=False, zorder=3)
     return float(tmr[0])
 
 
@@ -146,8 +144,8 @@ def _title(report: VerificationReport) -> str:
 def _figure() -> tuple[Any, Any]:
     """An empty (figure, axes), without pyplot: no global state, no display, safe in any thread."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-        from matplotlib.figure import Figure  # noqa: PLC0415
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise MienError("plotting needs matplotlib: pip install 'mien[plots]'") from error
     figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
@@ -161,7 +159,7 @@ def _figure() -> tuple[Any, Any]:
 
 def _percent() -> Any:
     """Formats 0.9925 as 99.25 %, with as many decimals as the ticks need."""
-    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415
+    from matplotlib.ticker import PercentFormatter
 
     return PercentFormatter(1.0)
 

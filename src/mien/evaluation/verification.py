@@ -58,9 +58,7 @@ class Describer(Protocol):
         """The record's thresholds and probability for this setup, if it has them."""
         ...
 
-    def __call__(
-        self, paths: Sequence[Any], *, progress: Progress | None = None
-    ) -> Sequence[FloatArray | None]:
+    def __call__(self, paths: Sequence[Any], *, progress: Progress | None = None) -> Sequence[FloatArray | None]:
         """Describe pictures.
 
         Args:
@@ -179,9 +177,7 @@ class VerificationReport:
         return out
 
 
-def evaluate_verification(
-    pairs: Pairs, describe: Describer, *, progress: Progress | None = None
-) -> VerificationReport:
+def evaluate_verification(pairs: Pairs, describe: Describer, *, progress: Progress | None = None) -> VerificationReport:
     """Run LFW's View 2 protocol over `pairs`, and measure the record's thresholds and probability on them.
 
     One single fold has no others to choose its threshold on. It is then cut into ten parts, which take the
@@ -254,9 +250,7 @@ def score_pairs(pairs: Pairs, describe: Describer, *, progress: Progress | None 
     if compared.any():
         embeddings = np.stack([embedding for embedding in described if embedding is not None])
         row = np.cumsum(seen) - 1  # picture -> row of `embeddings`
-        found = describe.similarity(
-            embeddings[row[pairs.first[compared]]], embeddings[row[pairs.second[compared]]]
-        )
+        found = describe.similarity(embeddings[row[pairs.first[compared]]], embeddings[row[pairs.second[compared]]])
         if found.shape != (compared.sum(),) or not np.isfinite(found).all():
             raise ValueError("similarities must be finite and one for each pair")
         similarities[compared] = found
@@ -278,9 +272,7 @@ def _folds(pairs: Pairs) -> tuple[str, Ints]:
     return words, fold
 
 
-def _cross_validated(
-    similarities: Floats, same: Bools, fold: Ints, source: str
-) -> tuple[list[float], list[float]]:
+def _cross_validated(similarities: Floats, same: Bools, fold: Ints, source: str) -> tuple[list[float], list[float]]:
     """(accuracy, threshold) of each fold, the threshold being the best one on the other folds."""
     compared = similarities > -np.inf
     accuracies, thresholds = [], []
@@ -310,10 +302,7 @@ def _as_shipped(similarities: Floats, same: Bools, calibration: Calibration | No
     """The report's `fixed`, `brier` and `ece`; nothing without a calibration."""
     if calibration is None:
         return {}
-    fixed = {
-        name: _at_threshold(similarities, same, threshold)
-        for name, threshold in calibration.thresholds.items()
-    }
+    fixed = {name: _at_threshold(similarities, same, threshold) for name, threshold in calibration.thresholds.items()}
     compared = similarities > -np.inf
     probability = metrics.logistic(similarities[compared], *calibration.logistic)
     return {

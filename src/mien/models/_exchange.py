@@ -66,16 +66,12 @@ def read_archive(archive: Path, known: Sequence[WeightsFile], work: Path) -> lis
         with tarfile.open(archive, "r:") as tar:
             return _read_tar(tar, {w.filename: w for w in known}, work)
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
-        raise WeightsError(
-            f"{archive} is no archive of `mien models export`, or is damaged ({error})"
-        ) from error
+        raise WeightsError(f"{archive} is no archive of `mien models export`, or is damaged ({error})") from error
     except WeightsError as error:
         raise WeightsError(f"{archive} is refused: {error}") from None
 
 
-def _read_tar(
-    tar: tarfile.TarFile, known: Mapping[str, WeightsFile], work: Path
-) -> list[tuple[WeightsFile, Path]]:
+def _read_tar(tar: tarfile.TarFile, known: Mapping[str, WeightsFile], work: Path) -> list[tuple[WeightsFile, Path]]:
     taken: dict[str, tuple[WeightsFile, Path]] = {}
     for entry in tar:
         weights = known.get(entry.name)
@@ -94,9 +90,7 @@ def _read_tar(
     return list(taken.values())
 
 
-def _bare_or_package(
-    archive: Path, known: Sequence[WeightsFile], work: Path
-) -> list[tuple[WeightsFile, Path]] | None:
+def _bare_or_package(archive: Path, known: Sequence[WeightsFile], work: Path) -> list[tuple[WeightsFile, Path]] | None:
     """What `archive` brings if it is itself pinned: a weights file, or a package that holds some."""
     packages = [(s, w) for w in known for s in w.sources if isinstance(s, PackageSource)]
     sizes = {w.size for w in known} | {source.archive_bytes for source, _ in packages}

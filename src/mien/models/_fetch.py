@@ -233,6 +233,4 @@ def _check_range(response: http.client.HTTPResponse, have: int, size: int, url: 
 def _check_length(response: http.client.HTTPResponse, size: int, url: str) -> None:
     length = response.headers.get("Content-Length")
     if length is not None and length != str(size):
-        raise WeightsError(
-            f"{url} offers {length} bytes where {size} are pinned: it is another file, refused"
-        )
+        raise WeightsError(f"{url} offers {length} bytes where {size} are pinned: it is another file, refused")

@@ -105,9 +105,7 @@ def sweep(folder: Path, *, keep: str | None = None) -> None:
 def explain(error: OSError, folder: Path) -> WeightsError:
     """Turn what the operating system said about `folder` into one line that says what to do."""
     if error.errno in _FULL:
-        return WeightsError(
-            f"no room left in {folder}: make room, or set MIEN_HOME to a folder on another disk"
-        )
+        return WeightsError(f"no room left in {folder}: make room, or set MIEN_HOME to a folder on another disk")
     return WeightsError(
         f"cannot write to {folder} ({error.strerror or error}): set MIEN_HOME to a folder you can write to"
     )

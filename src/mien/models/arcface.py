@@ -151,9 +151,7 @@ class ArcFaceNetwork:
         return np.concatenate([self._session(batch)[0] for batch in batches])
 
 
-ENTRY = ModelEntry(
-    RECORD, partial(ArcFaceNetwork, mean=0.0, scale=1.0), convert=open_batch, converter_version="1"
-)
+ENTRY = ModelEntry(RECORD, partial(ArcFaceNetwork, mean=0.0, scale=1.0), convert=open_batch, converter_version="1")
 
 
 def entry_from_file(
@@ -190,10 +188,7 @@ def entry_from_file(
         commercial_use=False,  # unless its maker says so; the usual files of this kind forbid it
         origin="the user's own file",
         training_data="unknown to mien",
-        limits=(
-            "Not calibrated: measure its thresholds with `mien evaluate verification` before it decides"
-            " anything."
-        ),
+        limits=("Not calibrated: measure its thresholds with `mien evaluate verification` before it decides anything."),
         crop=CROP,
         input_notes=f"{'BGR' if bgr else 'RGB'}, (value - {mean:g}) * {scale:g}",
         metric="cosine",
@@ -227,7 +222,7 @@ def _dimensions(data: bytes, path: Path) -> int:
 
 
 def _parsed(data: bytes, name: str = "the file") -> Any:
-    import onnx  # noqa: PLC0415 - slow, and needed once per machine
+    import onnx
 
     try:
         return onnx.load_model_from_string(data)

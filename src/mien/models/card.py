@@ -36,7 +36,10 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "commercial use", "yes" if record.commercial_use else "**no**"
     yield "origin", record.origin
     yield "training data", record.training_data
-    yield "weights", f"`{weights.filename}`, {weights.size:,} bytes, {'; '.join(map(describe, weights.sources))}"
+    yield (
+        "weights",
+        f"`{weights.filename}`, {weights.size:,} bytes, {'; '.join(map(describe, weights.sources))}",
+    )
     yield "SHA-256", f"`{weights.sha256}`"
     if record.input_notes:
         yield "input", record.input_notes
@@ -56,8 +59,7 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
             f"thresholds, {mode}",
             f"{rates}; P(same) = 1 / (1 + exp(-({slope:.3f} s {intercept:+.3f}))); set on {calibration.source}",
         )
-    for name, value in record.metrics.items():
-        yield name, value
+    yield from record.metrics.items()
     yield "limits", record.limits
 
 

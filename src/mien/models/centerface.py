@@ -6,8 +6,6 @@ position, and its landmarks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +61,8 @@ def clean_graph(data: bytes) -> bytes:
     Raises:
         WeightsError: not that graph.
     """
-    import onnx  # noqa: PLC0415 - slow, and needed once per machine
-    from onnx import TensorProto, helper  # noqa: PLC0415
+    import onnx
+    from onnx import TensorProto, helper
 
     try:
         model = onnx.load_model_from_string(data)
@@ -118,9 +116,7 @@ class CenterFace:
             For each picture boxes (K, 4), scores (K,) and landmarks (K, 5, 2), best first.
         """
         heatmap, size, offset, landmarks = self._session(pictures)
-        return [
-            _decode(heatmap[i, 0], size[i], offset[i], landmarks[i], threshold) for i in range(len(pictures))
-        ]
+        return [_decode(heatmap[i, 0], size[i], offset[i], landmarks[i], threshold) for i in range(len(pictures))]
 
 
 def _decode(
@@ -139,8 +135,6 @@ def _decode(
     points_y = relative[..., 0] * high[kept, None] + top[kept, None]
     points = np.stack([points_x, points_y], axis=-1).astype(np.float32)
     return boxes[kept], scores[kept].astype(np.float32), points
-
-
 
 
 ENTRY = ModelEntry(RECORD, CenterFace, convert=clean_graph, converter_version="1")

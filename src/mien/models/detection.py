@@ -143,14 +143,15 @@ def _tiles(length: int) -> Iterator[tuple[int, int]]:
 def _placed(detections: Detections, view: _View, shape: tuple[int, ...]) -> Detections:
     """Map to pixels of the picture, and drop what a neighbouring tile sees better."""
     boxes, scores, landmarks = detections
-    scale = np.array([view.width, view.height], dtype=np.float32) / np.array(view.size, dtype=np.float32)
+    view_size = np.array([view.width, view.height], dtype=np.float32)
+    scale = view_size / np.array(view.size, dtype=np.float32)
     corner = np.array([view.x, view.y], dtype=np.float32)
-    boxes = boxes * np.tile(scale, 2) + np.tile(corner, 2)
+    boxes = (boxes.reshape(-1, 2, 2) * scale + corner).reshape(-1, 4)
     landmarks = landmarks * scale + corner
     # A point between two tiles belongs to the one whose edge is farther away: half of the overlap is its own.
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     low = np.where(corner > 0, corner + _OVERLAP / 2, -np.inf)
-    end = corner + np.array([view.width, view.height], dtype=np.float32)
+    end = corner + view_size
     high = np.where(end < np.array([shape[1], shape[0]]), end - _OVERLAP / 2, np.inf)
     own = ((centres >= low) & (centres <= high)).all(axis=1)
     return boxes[own], scores[own], landmarks[own]

@@ -7,8 +7,10 @@ loss, 128-D output compared by plain Euclidean distance. Parity with dlib itself
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mien.errors import WeightsError
 from mien.models.base import CropSpec, ModelEntry, PackageSource, Record, RuntimeOptions, WeightsFile
@@ -43,9 +45,7 @@ RECORD = Record(
         " rare in its data. Not for identifying people without their consent, nor as the only ground of a decision"
         " about a person."
     ),
-    crop=CropSpec(
-        size=150, template=((47.0, 48.8), (102.1, 48.9), (73.9, 77.0), (51.4, 103.3), (96.6, 103.2))
-    ),
+    crop=CropSpec(size=150, template=((47.0, 48.8), (102.1, 48.9), (73.9, 77.0), (51.4, 103.3), (96.6, 103.2))),
     input_notes="RGB, channel means (122.782, 117.001, 104.298) subtracted, divided by 256 (both inside the graph)",
     metric="l2",
     dimensions=128,
@@ -101,7 +101,7 @@ class _GraphBuilder:
 
     def build(self) -> bytes:
         """The serialised model."""
-        from onnx import TensorProto, helper  # noqa: PLC0415 - slow, and needed once per machine
+        from onnx import TensorProto, helper
 
         current = self._node("Transpose", ["crops"], perm=[0, 3, 1, 2])
         current = self._node("Cast", [current], to=TensorProto.FLOAT)
@@ -148,14 +148,14 @@ class _GraphBuilder:
         return bytes(model.SerializeToString())
 
     def _node(self, op: str, inputs: list[str], **attributes: object) -> str:
-        from onnx import helper  # noqa: PLC0415
+        from onnx import helper
 
         output = f"{op.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
 
-    def _constant(self, array: FloatArray) -> str:
-        from onnx import numpy_helper  # noqa: PLC0415
+    def _constant(self, array: npt.NDArray[Any]) -> str:
+        from onnx import numpy_helper
 
         name = f"constant_{len(self._constants)}"
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
@@ -185,9 +185,7 @@ class _GraphBuilder:
         """(H, W) after sliding a window, rounded down as dlib does."""
         rows, columns = (
             1 + (n + 2 * pad - size) // stride
-            for n, pad, size, stride in zip(
-                self._shape[1:], layer.padding, window, layer.stride, strict=True
-            )
+            for n, pad, size, stride in zip(self._shape[1:], layer.padding, window, layer.stride, strict=True)
         )
         return rows, columns
 

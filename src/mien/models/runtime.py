@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from mien.errors import DeviceError, WeightsError
 from mien.models.base import RuntimeOptions
 
@@ -39,7 +40,7 @@ def providers(device: str) -> list[str]:
     Raises:
         DeviceError: unknown, or not offered by the installed onnxruntime: never replaced by the CPU in silence.
     """
-    import onnxruntime as ort  # noqa: PLC0415 - slow to import, and `mien models list` needs none of it
+    import onnxruntime as ort
 
     offered = ort.get_available_providers()
     if device == "auto":
@@ -68,7 +69,7 @@ class Session:
     """
 
     def __init__(self, model: Path | bytes, options: RuntimeOptions) -> None:
-        import onnxruntime as ort  # noqa: PLC0415
+        import onnxruntime as ort
 
         wanted = providers(options.device)
         settings = ort.SessionOptions()

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from mien.models._package import Installer
 
 # The network, subprocess and lock modules are imported where they are used: a warm start needs none of them.
-# ruff: noqa: PLC0415
 
 __all__ = ["Progress", "WeightsStore"]
 
@@ -139,9 +138,7 @@ class WeightsStore:
             raise WeightsError(f"{weights.filename} was changed while it was read: try again")
         return data
 
-    def derived(
-        self, weights: WeightsFile, suffix: str, version: str, build: Callable[[bytes], bytes]
-    ) -> Path:
+    def derived(self, weights: WeightsFile, suffix: str, version: str, build: Callable[[bytes], bytes]) -> Path:
         """A form converted from a weights file, built once and cached beside it.
 
         Its own SHA-256 lies next to it and is checked before every use; it is built anew when they differ.

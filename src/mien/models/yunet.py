@@ -43,9 +43,7 @@ RECORD = Record(
     ),
     training_data="WIDER FACE",
     limits="Its makers give 10 to 300 pixels, as the network sees them, for the faces it finds.",
-    input_notes=(
-        "BGR 0..255 (mien's RGB is swapped in the graph), no mean or scale, height and width multiples of 32"
-    ),
+    input_notes=("BGR 0..255 (mien's RGB is swapped in the graph), no mean or scale, height and width multiples of 32"),
     # OpenCV takes 0.9, others down to 0.5; not measured here, where the file could not be fetched. The score
     # is the geometric mean of two chances: 0.9 asks for 0.81 together, which loses blurred and turned faces;
     # 0.7 asks for even odds (0.49), as CenterFace's 0.5 does.
@@ -84,8 +82,8 @@ def to_dynamic(data: bytes) -> bytes:
 
 
 def _opened(data: bytes, batch: str | int) -> bytes:
-    import onnx  # noqa: PLC0415 - slow, and needed once per machine
-    from onnx import TensorProto, helper  # noqa: PLC0415
+    import onnx
+    from onnx import TensorProto, helper
 
     try:
         model = onnx.load_model_from_string(data)
@@ -105,15 +103,11 @@ def _opened(data: bytes, batch: str | int) -> bytes:
     order = helper.make_tensor("rgb_to_bgr", TensorProto.INT64, [3], [2, 1, 0])
     pictures = helper.make_tensor_value_info("pictures", TensorProto.UINT8, [batch, "H", "W", 3])
     outputs = [
-        helper.make_tensor_value_info(
-            f"{head}_{stride}", TensorProto.FLOAT, [batch, f"cells_{stride}", channels]
-        )
+        helper.make_tensor_value_info(f"{head}_{stride}", TensorProto.FLOAT, [batch, f"cells_{stride}", channels])
         for head, channels in _CHANNELS.items()
         for stride in STRIDES
     ]
-    opened = helper.make_graph(
-        [*before, *graph.node], "yunet", [pictures], outputs, [*graph.initializer, order]
-    )
+    opened = helper.make_graph([*before, *graph.node], "yunet", [pictures], outputs, [*graph.initializer, order])
     result = helper.make_model(opened, opset_imports=model.opset_import, ir_version=max(model.ir_version, 8))
     return bytes(result.SerializeToString())
 
@@ -124,7 +118,7 @@ def _free_shapes(graph: Any) -> None:
     The heads reshape to (1, cells, C): 0 takes the batch from the input, -1 counts the cells. The feature
     pyramid enlarges by two, which an exporter may have written down as sizes.
     """
-    from onnx import numpy_helper  # noqa: PLC0415
+    from onnx import numpy_helper
 
     constants = _constants(graph)
     added = []
@@ -144,7 +138,7 @@ def _free_shapes(graph: Any) -> None:
 
 def _constants(graph: Any) -> Mapping[str, npt.NDArray[Any]]:
     """What is constant in a graph, by name: its initialisers and the values of its Constant nodes."""
-    from onnx import numpy_helper  # noqa: PLC0415
+    from onnx import numpy_helper
 
     found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
@@ -207,9 +201,7 @@ class YuNet:
 def _decode(outputs: Mapping[str, FloatArray], picture: int, width: int, threshold: float) -> Detections:
     """Faces of one picture, `width` pixels wide, of a batch; each output is (N, cells, C), row by row."""
     parts = [
-        _candidates(
-            {head: outputs[f"{head}_{stride}"][picture] for head in _CHANNELS}, stride, width, threshold
-        )
+        _candidates({head: outputs[f"{head}_{stride}"][picture] for head in _CHANNELS}, stride, width, threshold)
         for stride in STRIDES
     ]
     boxes, scores, landmarks = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

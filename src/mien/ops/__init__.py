@@ -1,0 +1,1 @@
+"""Pure functions, numpy in and out."""

@@ -88,7 +88,7 @@ def invert(transforms: Transforms) -> Transforms:
 
 def apply(transforms: Transforms, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Map (N, K, 2) points by (N, 2, 3) transforms."""
-    mapped = np.einsum("nij,nkj->nki", transforms[:, :, :2], points.astype(np.float64))
+    mapped: npt.NDArray[np.float64] = np.einsum("nij,nkj->nki", transforms[:, :, :2], points.astype(np.float64))
     return mapped + transforms[:, None, :, 2]
 
 

@@ -47,9 +47,7 @@ from mien.types import ImageArray
 
 __all__ = ["ImageSource", "load_image", "save_image"]
 
-ImageSource: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | npt.NDArray[Any]"
-)
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | npt.NDArray[Any]"
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 200 * 1024 * 1024
@@ -62,17 +60,13 @@ _MAX_JPEG_SCANS = 100  # progressive encoders write about 10; a bomb writes thou
 _ORIENTATION_TAG = 0x0112
 # LZMA is left out: its dictionary size, up to 4 GB, is the file's choice.
 _TIFF_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 50000, 50001})
-_ACCEPTED_ARRAYS = (
-    "arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in RGB order, uint8, uint16 or float in [0, 1]"
-)
+_ACCEPTED_ARRAYS = "arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in RGB order, uint8, uint16 or float in [0, 1]"
 
 
 # The public calls
 
 
-def load_image(
-    source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
-) -> ImageArray:
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> ImageArray:
     """Load a picture as it is displayed.
 
     Args:
@@ -103,8 +97,7 @@ def load_image(
         name = _file_name(source)
         return _decode(io.BytesIO(_read_bounded(source, max_bytes, name)), name, max_pixels)
     raise ImageError(
-        f"cannot load a picture from {type(source).__name__}: "
-        "pass a path, bytes, a binary file object or an array"
+        f"cannot load a picture from {type(source).__name__}: pass a path, bytes, a binary file object or an array"
     )
 
 
@@ -301,9 +294,7 @@ def _opened(file: BinaryIO, name: str, max_pixels: int) -> ImageFile:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         compression = image.tag_v2.get(259, 1)
         if compression not in _TIFF_COMPRESSIONS:
-            raise ImageDecodeError(
-                f"{name}: TIFF compression {compression} is not read; save it with LZW or Deflate"
-            )
+            raise ImageDecodeError(f"{name}: TIFF compression {compression} is not read; save it with LZW or Deflate")
     return image
 
 
@@ -321,9 +312,7 @@ def _plugin(head: bytes, name: str) -> Callable[[BinaryIO], ImageFile]:
     if head.startswith(b"BM"):
         return BmpImagePlugin.BmpImageFile
     if head[4:8] == b"ftyp":
-        raise ImageDecodeError(
-            f"{name}: HEIC and AVIF pictures and videos are not read; convert it to JPEG or PNG"
-        )
+        raise ImageDecodeError(f"{name}: HEIC and AVIF pictures and videos are not read; convert it to JPEG or PNG")
     raise ImageDecodeError(f"{name}: not a JPEG, PNG, WebP, BMP, TIFF or GIF picture")
 
 
@@ -370,9 +359,7 @@ def _check_scans(file: BinaryIO, name: str) -> None:
             break
         scans += code == 0xDA
         if scans > _MAX_JPEG_SCANS:
-            raise ImageDecodeError(
-                f"{name}: progressive JPEG with more than {_MAX_JPEG_SCANS} scans; save it anew"
-            )
+            raise ImageDecodeError(f"{name}: progressive JPEG with more than {_MAX_JPEG_SCANS} scans; save it anew")
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
 
 

@@ -26,7 +26,5 @@ def cosine(a: FloatArray, b: FloatArray) -> FloatArray:
     """Cosine of (..., D) and (..., D), broadcast; (...). 0 where an embedding is 0."""
     norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     products = (a * b).sum(axis=-1)
-    result: FloatArray = np.clip(
-        np.divide(products, norms, out=np.zeros_like(products), where=norms > 0), -1, 1
-    )
+    result: FloatArray = np.clip(np.divide(products, norms, out=np.zeros_like(products), where=norms > 0), -1, 1)
     return result
