@@ -11,10 +11,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mien.cli.console import ProgressBars, stdout
+from mien.cli import console
 from mien.cli.models import make_app
-from mien.errors import UnknownModelError
+from mien.errors import UnknownModelError, WeightsError
 from mien.models.base import Calibration, FileSource, Record, WeightsFile
+from tests.cli.conftest import Mien
 
 RUNNER = CliRunner()
 
@@ -92,9 +93,8 @@ def test_list_in_a_pipe_is_lines_with_tabs(app: typer.Typer) -> None:
     assert len(lines) == 2
 
 
-def test_list_on_a_terminal_is_a_table(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdout, "_force_terminal", True)
-    answer = RUNNER.invoke(app, ["list"]).stdout
+def test_list_on_a_terminal_is_a_table(app: typer.Typer) -> None:
+    answer = RUNNER.invoke(app, ["list"], env={"FORCE_COLOR": "1", "COLUMNS": "200"}).stdout
     assert "finder" in answer
     assert "│" in answer
 
@@ -118,9 +118,8 @@ def test_info(app: typer.Typer) -> None:
 @pytest.mark.parametrize("command", [["info", "nobody"], ["pull", "nobody"], ["export", "x.tar", "nobody"]])
 def test_an_unknown_model(app: typer.Typer, command: list[str]) -> None:
     result = RUNNER.invoke(app, command)
-    assert result.exit_code == 2
+    assert isinstance(result.exception, UnknownModelError)
     assert result.stdout == ""
-    assert result.stderr == "error: there is no model [nobody]: run `mien models list`\n"
 
 
 def test_export_and_import(app: typer.Typer, folder: Path) -> None:
@@ -128,24 +127,60 @@ def test_export_and_import(app: typer.Typer, folder: Path) -> None:
     result = RUNNER.invoke(app, ["export", str(archive), "finder", "embedder", "--json"])
     assert json.loads(result.stdout) == {"archive": str(archive), "files": ["finder.onnx", "embedder.onnx"]}
     (folder / "finder").unlink()
-    assert RUNNER.invoke(app, ["pull"]).exit_code == 2
+    assert isinstance(RUNNER.invoke(app, ["pull"]).exception, WeightsError)
     assert RUNNER.invoke(app, ["import", str(archive)]).stdout == "finder.onnx\nembedder.onnx\n"
     pulled = RUNNER.invoke(app, ["pull"])
     assert pulled.stdout == f"finder\t{folder / 'cache' / 'weights' / 'finder.onnx'}\n"
 
 
-def test_an_import_that_is_refused(app: typer.Typer, folder: Path) -> None:
+def test_an_error_is_one_line(mien: Mien, folder: Path) -> None:
     (folder / "junk").write_text("junk")
-    result = RUNNER.invoke(app, ["import", str(folder / "junk")])
-    assert result.exit_code == 2
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
+    for command in (["import", folder / "junk"], ["info", "nobody"], ["pull", "nobody"]):
+        result = mien("models", *command)
+        assert result.returncode == 2
+        assert result.stdout == b""
+        assert result.stderr.startswith(b"mien: ")
+        assert result.stderr.count(b"\n") == 1
 
 
-def test_progress_without_a_terminal_is_one_line_per_file(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressBars() as progress:
-        for done in (0, 500_000, 1_000_000):
-            progress(done, 1_000_000, "net[1].onnx")
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err == "fetching net[1].onnx (1.0 MB)\n"
+def test_the_real_registry(mien: Mien, folder: Path) -> None:
+    models = json.loads(mien("models", "list", "--json").stdout)
+    assert all(not model["cached"] for model in models)
+    assert [m["name"] for m in models if m["default"]]
+    assert all(mien("models", "info", model["name"], "--json").returncode == 0 for model in models)
+
+
+class TestConsole:
+    def test_downloads_without_a_terminal_are_one_line_each(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with console.download_progress() as progress:
+            for done in (0, 500_000, 1_000_000):
+                progress(done, 1_000_000, "net[1].onnx")
+        assert capsys.readouterr() == ("", "fetching net[1].onnx (1.0 MB)\n")
+
+    def test_downloads_on_a_terminal_are_bars(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        progress = console.download_progress()
+        progress(500_000, 1_000_000, "net[1].onnx")
+        progress(1_000_000, 1_000_000, "net[1].onnx")
+        progress(1, 10, "another")
+        progress(10, 10, "another")
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "net[1].onnx" in captured.err
+        assert "another" in captured.err
+
+    def test_steps(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with console.step_progress() as progress:
+            progress(0, 2, "first")
+            progress(1, 2, "second")
+        assert capsys.readouterr() == ("", "[0/2] first\n[1/2] second\n")
+
+    def test_track_passes_everything_on(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert list(console.track(iter("abc"), total=3, what="reading")) == ["a", "b", "c"]
+        assert capsys.readouterr() == ("", "")
+
+    def test_a_table_in_a_pipe_is_not_cut(self, capsys: pytest.CaptureFixture[str]) -> None:
+        console.stdout().print(console.table(["a"], [["[bold]" + "x" * 150]]))
+        assert "[bold]" + "x" * 150 in capsys.readouterr().out

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from mien.cli import console
-from mien.models.base import Record, WeightsFile
-from mien.models.store import WeightsStore
+if TYPE_CHECKING:
+    from mien.models.base import Record, WeightsFile
+
+# What is heavy is imported where it is used: `mien --help` and the other commands come past here.
+# ruff: noqa: PLC0415
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
@@ -34,8 +36,7 @@ class Registry(Protocol):
 
 
 def _registry() -> Registry:
-    # Late: the registry imports every model, and `--help` needs none of them.
-    from mien.models import registry  # noqa: PLC0415
+    from mien.models import registry
 
     return registry
 
@@ -51,10 +52,12 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
     @app.command("list")
     def list_(json: _JSON = False) -> None:
         """List every model: task, size, licence, and whether its weights are here."""
-        with console.reported_errors():
-            store = WeightsStore()
-            records, defaults = registry().records(), registry().DEFAULTS
-            summaries = [_summary(r, defaults, cached=store.is_cached(r.weights)) for r in records.values()]
+        from mien.cli import console
+        from mien.models.store import WeightsStore
+
+        store = WeightsStore()
+        records, defaults = registry().records(), registry().DEFAULTS
+        summaries = [_summary(r, defaults, cached=store.is_cached(r.weights)) for r in records.values()]
         if json:
             console.print_json(summaries)
         else:
@@ -68,10 +71,12 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
         json: _JSON = False,
     ) -> None:
         """Fetch weights now, so that nothing is fetched later."""
-        with console.reported_errors():
-            chosen = _chosen(registry(), names)
-            with console.ProgressBars() as progress:
-                paths = WeightsStore(progress=progress).pull_many([r.weights for r in chosen])
+        from mien.cli import console
+        from mien.models.store import WeightsStore
+
+        chosen = _chosen(registry(), names)
+        with console.download_progress() as progress:
+            paths = WeightsStore(progress=progress).pull_many([r.weights for r in chosen])
         places = {r.name: str(path) for r, path in zip(chosen, paths, strict=True)}
         if json:
             console.print_json(places)
@@ -81,9 +86,11 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
     @app.command()
     def info(name: Annotated[str, typer.Argument(help="A model.")], json: _JSON = False) -> None:
         """Show everything that is known about one model."""
-        with console.reported_errors():
-            record = registry().record(name)
-            facts = dataclasses.asdict(record) | {"cached": WeightsStore().is_cached(record.weights)}
+        from mien.cli import console
+        from mien.models.store import WeightsStore
+
+        record = registry().record(name)
+        facts = dataclasses.asdict(record) | {"cached": WeightsStore().is_cached(record.weights)}
         if json:
             console.print_json(facts)
         else:
@@ -100,10 +107,12 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
         json: _JSON = False,
     ) -> None:
         """Write weights to one archive, for a machine without a network."""
-        with console.reported_errors():
-            files = _weights(_chosen(registry(), names))
-            with console.ProgressBars() as progress:
-                WeightsStore(progress=progress).export(files, archive)
+        from mien.cli import console
+        from mien.models.store import WeightsStore
+
+        files = _weights(_chosen(registry(), names))
+        with console.download_progress() as progress:
+            WeightsStore(progress=progress).export(files, archive)
         _print_files(archive, [weights.filename for weights in files], json=json)
 
     @app.command("import")
@@ -115,8 +124,9 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
         json: _JSON = False,
     ) -> None:
         """Take weights from an archive; it is checked before any of it is used."""
-        with console.reported_errors():
-            names = WeightsStore().import_(archive, _weights(list(registry().records().values())))
+        from mien.models.store import WeightsStore
+
+        names = WeightsStore().import_(archive, _weights(list(registry().records().values())))
         _print_files(archive, names, json=json)
 
     return app
@@ -150,6 +160,8 @@ def _summary(record: Record, defaults: Sequence[str], *, cached: bool) -> dict[s
 
 
 def _row(summary: Mapping[str, Any]) -> list[str]:
+    from mien.cli import console
+
     return [console.megabytes(value) if key == "bytes" else _text(value) for key, value in summary.items()]
 
 
@@ -171,6 +183,8 @@ def _text(value: object) -> str:
 
 
 def _print_files(archive: Path, names: Sequence[str], *, json: bool) -> None:
+    from mien.cli import console
+
     if json:
         console.print_json({"archive": str(archive), "files": list(names)})
     else:
