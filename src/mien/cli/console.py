@@ -81,10 +81,10 @@ def track(items: Iterable[_T], total: int, what: str) -> Iterator[_T]:
 
 
 class DownloadProgress:
-    """Called with (bytes done, bytes in all, what), shows a bar for each `what`; without a terminal, one line.
+    """Called with (bytes done, bytes in all, what), shows a bar for each `what`, or a line in a pipe.
 
-    As a context manager it leaves a clean terminal even after an error; without that, bars go when all is done,
-    or at the end of the program.
+    As a context manager it leaves a clean terminal even after an error; without that, bars go when all is
+    done, or at the end of the program.
     """
 
     def __init__(self) -> None:
