@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mien.cli import evaluate
+from mien.cli import evaluate, options
 from mien.errors import DataError, MienError
 from mien.models.base import Calibration
 
@@ -65,7 +65,8 @@ def test_json_and_nothing_else_on_stdout(asked, data):
     report = json.loads(result.stdout)
     assert report["accuracy"]["mean"] == pytest.approx((1 + 3 / 4) / 2)
     assert (report["n"], report["model"], report["missed"]) == (8, "toy", 1)
-    assert asked == {"detector": None, "embedder": "x", "accurate": True, "threads": 2, "device": "cpu"}
+    assert (asked["embedder"], asked["accurate"], asked["threads"]) == ("x", True, 2)
+    assert (asked["detector"], asked["device"]) == (options.DETECTOR, "cpu")
 
 
 def test_table(asked, data):
@@ -89,6 +90,8 @@ def test_report_and_plot_are_written(asked, data, tmp_path):
 def test_mistakes_come_before_the_models(asked, data, tmp_path):
     assert isinstance(run(*data, "--out", str(tmp_path / "no" / "x.json")).exception, MienError)
     assert isinstance(run(*data[:-1], str(tmp_path / "absent.txt")).exception, DataError)
+    assert isinstance(run(*data, "--roc", str(tmp_path / "no" / "x.png")).exception, MienError)
+    assert isinstance(run(*data, "--roc", str(tmp_path / "x.xyz")).exception, MienError)
     assert run("verification").exit_code == 2
     assert asked == {}
 

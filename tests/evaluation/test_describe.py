@@ -45,6 +45,7 @@ class FakeAnalyzer:
 
     def __init__(self, calibrations=()):
         self.embedder = SimpleNamespace(record=SimpleNamespace(name="toy", calibrations=dict(calibrations)))
+        self.detector = SimpleNamespace(record=SimpleNamespace(name="d"))
         self.batches: list[int] = []
 
     def __call__(self, images):
@@ -67,7 +68,7 @@ def load(path: Path):
 class TestSubjectDescriber:
     def test_batches_order_and_missed(self):
         analyzer = FakeAnalyzer()
-        describe = SubjectDescriber(analyzer, load, detector="none", batch=3)
+        describe = SubjectDescriber(analyzer, load, batch=3)
         seen = []
         out = describe([Path(str(k)) for k in (1, 0, 3, 2, 5, 4, 0)], progress=lambda *at: seen.append(at))
         assert [None if e is None else e.tolist() for e in out] == [[0], None, [2], [1], [4], [3], None]
@@ -75,26 +76,24 @@ class TestSubjectDescriber:
         assert seen == [(3, 7), (6, 7), (7, 7)]
 
     def test_no_pictures(self):
-        assert SubjectDescriber(FakeAnalyzer(), load, detector="none")([]) == []
+        assert SubjectDescriber(FakeAnalyzer(), load)([]) == []
 
     def test_unreadable_picture(self):
-        describe = SubjectDescriber(FakeAnalyzer(), load, detector="none")
+        describe = SubjectDescriber(FakeAnalyzer(), load)
         with pytest.raises(DataError, match=r"broken.jpg: cannot be used"):
             describe([Path("1"), Path("broken.jpg")])
 
     def test_facts_for_the_report(self):
         fast = Calibration({"1e-3": 0.5}, (1.0, 0.0), "toy")
         analyzer = FakeAnalyzer({"fast": fast})
-        describe = SubjectDescriber(analyzer, load, detector="d", mode="fast")
+        describe = SubjectDescriber(analyzer, load, mode="fast")
         assert (describe.model, describe.setup) == ("toy", {"detector": "d", "mode": "fast"})
         assert describe.calibration is fast
-        assert SubjectDescriber(analyzer, load, detector="d", mode="accurate").calibration is None
+        assert SubjectDescriber(analyzer, load, mode="accurate").calibration is None
         assert describe.similarity(np.ones((2, 3)), np.ones((2, 3))).tolist() == [3, 3]
 
     def test_an_analyzer_without_embeddings_is_a_mistake(self):
-        describe = SubjectDescriber(
-            lambda images: [faces((0, 0, 1, 1), embeddings=False)], load, detector="none"
-        )
+        describe = SubjectDescriber(lambda images: [faces((0, 0, 1, 1), embeddings=False)], load)
         with pytest.raises(ValueError, match="without embeddings"):
             describe([Path("1")])
 
@@ -108,14 +107,15 @@ class TestLoaded:
             return np.zeros((1, 1, 3), np.uint8)
 
         pictures = loaded([Path(str(k)) for k in range(20)], slow, ahead=4)
-        next(pictures)
+        for _ in range(3):
+            next(pictures)
         deadline = time.monotonic() + 5
-        while len(read) < 4 and time.monotonic() < deadline:
+        while len(read) < 6 and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(0.02)
-        assert [name for name, _ in read] == ["0", "1", "2", "3"]
+        assert [name for name, _ in read] == ["0", "1", "2", "3", "4", "5"]  # 3 taken, 3 waiting
         assert all(thread.startswith("mien-load") for _, thread in read)
-        assert len(list(pictures)) == 19
+        assert len(list(pictures)) == 17
 
     def test_stops_reading_when_the_caller_stops(self):
         read = []

@@ -11,7 +11,7 @@ import pytest
 from mien.errors import DataError
 from mien.evaluation import metrics
 from mien.evaluation.pairs import Pairs
-from mien.evaluation.verification import evaluate_verification, score_pairs
+from mien.evaluation.verification import _folds, evaluate_verification, score_pairs
 from mien.models.base import Calibration
 
 
@@ -102,6 +102,11 @@ class TestFolds:
         assert len(report.fold_accuracies) == 2
         # Parts {-1 | -2} and {-3 | -4}: -1.5 refuses both of the second, -3.5 accepts both of the first.
         assert report.fold_accuracies == (0.5, 0.5)
+
+    def test_one_fold_keeps_neighbours_in_one_part(self):
+        rows = [(-1 - i, True, 0) for i in range(20)] + [(-50 - i, False, 0) for i in range(20)]
+        _, fold = _folds(case(rows)[0])
+        assert fold.tolist() == [i // 2 for i in range(20)] * 2
 
     @pytest.mark.parametrize(
         "rows",

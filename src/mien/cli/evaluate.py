@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from mien.cli import options
 from mien.errors import MienError
-from mien.evaluation.pairs import read_pairs
-from mien.evaluation.plots import plot_roc
-from mien.evaluation.verification import Describer, VerificationReport, evaluate_verification
+
+# The models, numpy and rich are imported where they are needed: `mien --help` waits for none of them.
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.table import Table
+
+    from mien.evaluation.verification import Describer, Progress, VerificationReport
 
 app = typer.Typer(help="Measure models by the protocols of the literature.", no_args_is_help=True)
 
@@ -28,91 +32,80 @@ def evaluate() -> None:
 
 @app.command()
 def verification(
+    *,
     root: Annotated[Path, typer.Option(help="Folder of the pictures: ROOT/Name/Name_0001.jpg.")],
     pairs: Annotated[Path, typer.Option(help="LFW's pairs.txt, or a table of path_a,path_b,same[,fold].")],
-    detector: Annotated[
-        str | None, typer.Option(help="Detector, by name.", show_default="mien's own")
-    ] = None,
-    embedder: Annotated[
-        str | None, typer.Option(help="Embedder, by name.", show_default="mien's own")
-    ] = None,
-    accurate: Annotated[
-        bool, typer.Option("--accurate", help="Slower and more accurate embeddings.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON to stdout.")] = False,
+    detector: options.Detector = options.DETECTOR,
+    embedder: options.Embedder = options.EMBEDDER,
+    accurate: options.Accurate = False,
+    as_json: options.Json = False,
     roc: Annotated[Path | None, typer.Option(help="Draw the ROC curve here (.png, .svg, .pdf).")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the report here, as JSON.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of one network call; 0 lets mien choose.")] = 0,
-    device: Annotated[str, typer.Option(help="Where networks run: cpu, cuda, auto, ...")] = "cpu",
+    threads: options.Threads = 0,
+    device: options.Device = "cpu",
 ) -> None:
     """Are two pictures of one person? LFW's View 2 protocol, and how the model's own thresholds fare.
 
     A picture in which no face is found makes every pair that it is in an error.
     """
-    for path in (roc, out):
-        _check_folder(path)
+    from mien.evaluation.pairs import read_pairs  # noqa: PLC0415
+    from mien.evaluation.plots import check_plot, plot_roc  # noqa: PLC0415
+    from mien.evaluation.verification import evaluate_verification  # noqa: PLC0415
+
+    # What can be refused at once is, not after minutes of work.
+    if out is not None:
+        _check_folder(out)
+    if roc is not None:
+        _check_folder(roc)
+        check_plot(roc)
     listed = read_pairs(pairs, root)
     describe = make_describer(
         detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device
     )
-    with _Bar("faces") as bar:
-        report = evaluate_verification(listed, describe, progress=bar)
+    with _progress_bar("Describing faces") as progress:
+        report = evaluate_verification(listed, describe, progress=progress)
     if out is not None:
         _write(out, json.dumps(report.to_dict(), indent=2) + "\n")
+    _print(report, as_json=as_json)
     if roc is not None:
         plot_roc(report, roc)
-    if as_json:
-        typer.echo(json.dumps(report.to_dict()))
-    else:
-        Console().print(_table(report))
 
 
-def make_describer(
-    *, detector: str | None, embedder: str | None, accurate: bool, threads: int, device: str
-) -> Describer:
+def make_describer(*, detector: str, embedder: str, accurate: bool, threads: int, device: str) -> Describer:
     """The analyzer that the options ask for, as `evaluate_verification` wants it: the seam to the models."""
-    # Here rather than above: `mien --help` should not wait for onnxruntime.
-    from mien.analyzer import FaceAnalyzer  # noqa: PLC0415
     from mien.evaluation.describe import SubjectDescriber  # noqa: PLC0415
     from mien.ops.image import load_image  # noqa: PLC0415
 
-    named = {name: value for name, value in (("detector", detector), ("embedder", embedder)) if value}
-    analyzer = FaceAnalyzer(**named, accurate=accurate, threads=threads, device=device)
-    return SubjectDescriber(
-        analyzer,
-        load_image,
-        detector=analyzer.detector.record.name,
-        mode="accurate" if accurate else "fast",
+    analyzer = options.make_analyzer(
+        detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device
     )
+    return SubjectDescriber(analyzer.load(), load_image, mode="accurate" if accurate else "fast")
 
 
-class _Bar:
-    """A progress bar on stderr that `evaluate_verification` can call with (done, total)."""
+@contextmanager
+def _progress_bar(words: str) -> Iterator[Progress]:
+    """A bar on stderr; yields a function of (done, total)."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415
 
-    def __init__(self, words: str) -> None:
-        self._progress = Progress(
-            TextColumn(words),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._progress.add_task(words, total=None)
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+def _print(report: VerificationReport, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report.to_dict()))
+        return
+    from rich.console import Console  # noqa: PLC0415
 
-    def __call__(self, done: int, total: int) -> None:
-        self._progress.update(self._task, completed=done, total=total)
+    Console().print(_table(report))
 
 
 def _table(report: VerificationReport) -> Table:
     """The report for people."""
+    from rich.table import Table  # noqa: PLC0415
+
     about = ", ".join([report.model, *report.setup.values()])
     table = Table(title=f"{about}: {report.n:,} pairs", caption=report.protocol, min_width=50)
     table.add_column("Measure")
@@ -145,9 +138,8 @@ def _figures(report: VerificationReport) -> list[tuple[str, str]]:
     return rows
 
 
-def _check_folder(path: Path | None) -> None:
-    """Refuse a place that cannot be written before minutes of work, not after."""
-    if path is not None and not path.parent.is_dir():
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
         raise MienError(f"{path}: its folder does not exist; make it first")
 
 

@@ -13,18 +13,32 @@ import numpy as np
 
 from mien.errors import DataError, ImageError
 from mien.evaluation.verification import Progress
-from mien.models.base import Calibration, Embedder
+from mien.models.base import Calibration, Record
 from mien.types import Faces, FloatArray, ImageArray
 
 Load = Callable[[Path], ImageArray]
+
+
+class Recorded(Protocol):
+    """A model with its record."""
+
+    @property
+    def record(self) -> Record:
+        """The facts about it."""
+        ...
 
 
 class Analyzer(Protocol):
     """What of `mien.analyzer.FaceAnalyzer` is used here."""
 
     @property
-    def embedder(self) -> Embedder:
-        """The embedder; its record names it and holds its calibrations."""
+    def detector(self) -> Recorded:
+        """The detector."""
+        ...
+
+    @property
+    def embedder(self) -> Recorded:
+        """The embedder; its record holds its calibrations."""
         ...
 
     def __call__(self, images: Sequence[ImageArray]) -> list[Faces]:
@@ -42,24 +56,25 @@ class SubjectDescriber:
     Args:
         analyzer: finds and embeds the faces.
         load: reads a picture as RGB uint8 (H, W, 3), EXIF orientation applied.
-        detector: name of the detector, for the report.
         mode: "fast" or "accurate", as the analyzer was made; picks the record's calibration.
         batch: pictures in one call of the analyzer.
     """
 
-    def __init__(
-        self, analyzer: Analyzer, load: Load, *, detector: str, mode: str = "fast", batch: int = 32
-    ) -> None:
+    def __init__(self, analyzer: Analyzer, load: Load, *, mode: str = "fast", batch: int = 32) -> None:
         self._analyzer = analyzer
         self._load = load
         self._batch = batch
         self._mode = mode
-        self.setup: Mapping[str, str] = {"detector": detector, "mode": mode}
 
     @property
     def model(self) -> str:
         """Name of the embedder."""
         return self._analyzer.embedder.record.name
+
+    @property
+    def setup(self) -> Mapping[str, str]:
+        """Name of the detector, and the mode."""
+        return {"detector": self._analyzer.detector.record.name, "mode": self._mode}
 
     @property
     def calibration(self) -> Calibration | None:

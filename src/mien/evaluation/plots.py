@@ -18,6 +18,18 @@ _GENUINE, _IMPOSTOR, _MUTED = _COLOURS[0], _COLOURS[1], "#666666"
 _LINES = ("-", "--", "-.", ":")
 
 
+def check_plot(path: Path) -> None:
+    """Find out ahead whether a plot can be drawn.
+
+    Args:
+        path: where it is to be written.
+
+    Raises:
+        MienError: matplotlib is not installed, or the suffix names no format for plots.
+    """
+    _check_format(_figure()[0], path)
+
+
 def plot_roc(reports: VerificationReport | Sequence[VerificationReport], path: Path) -> None:
     """Draw ROC curves: true match rate over false match rate, the latter on a logarithmic axis.
 
@@ -154,11 +166,14 @@ def _percent() -> Any:
     return PercentFormatter(1.0)
 
 
+def _check_format(figure: Any, path: Path) -> None:
+    if path.suffix.lower().lstrip(".") not in figure.canvas.get_supported_filetypes():
+        raise MienError(f"{path}: not a format for plots; use .png, .svg or .pdf")
+
+
 def _save(figure: Any, path: Path) -> None:
     """Write the figure; matplotlib takes the format from the suffix."""
-    known = figure.canvas.get_supported_filetypes()
-    if path.suffix.lower().lstrip(".") not in known:
-        raise MienError(f"{path}: not a format for plots; use .png, .svg or .pdf")
+    _check_format(figure, path)
     try:
         figure.savefig(path)
     except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mien.errors import UnknownModelError
-from mien.models import centerface, dlib_resnet
+from mien.models import arcface, centerface, dlib_resnet, yunet
 from mien.models.base import ModelEntry, Network, Record, RuntimeOptions, Task
 from mien.models.store import WeightsStore
 
@@ -16,9 +16,12 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
         for entry in (
             centerface.ENTRY,
             dlib_resnet.ENTRY,
+            yunet.ENTRY,
+            arcface.ENTRY,
         )
     }
 )
+_OWN_FILE = "arcface:"
 DEFAULTS = ("centerface", "dlib-resnet")
 """The models that `mien models pull` fetches when none is named."""
 
@@ -32,12 +35,15 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
     """The entry of a model.
 
     Args:
-        name: of the model.
+        name: of the model; "arcface:PATH" for an ArcFace-style ONNX file of the user's own.
         task: what it must be for, if that matters.
 
     Raises:
         UnknownModelError: no such model, or it is for something else.
+        WeightsError: the user's own file cannot be read, or is no ArcFace-style embedder.
     """
+    if name.startswith(_OWN_FILE) and task in (None, "embedding"):
+        return arcface.entry_from_file(name.removeprefix(_OWN_FILE))
     found = _ENTRIES.get(name)
     if found is None or (task is not None and found.record.task != task):
         fitting = ", ".join(n for n, e in _ENTRIES.items() if task in (None, e.record.task))

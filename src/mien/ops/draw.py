@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -19,13 +20,13 @@ _Colour: TypeAlias = tuple[int, int, int]
 _Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
 _Rect: TypeAlias = tuple[float, float, float, float]  # x1 y1 x2 y2
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; the darkest two are left out.
+# After Okabe and Ito: told apart with every kind of colour vision. All are bright enough to carry dark ink.
 _COLOURS: tuple[_Colour, ...] = (
     (86, 180, 233),
     (230, 159, 0),
     (0, 190, 140),
     (240, 228, 66),
-    (213, 94, 0),
+    (230, 110, 30),
     (224, 141, 188),
 )
 _INK: _Colour = (16, 18, 22)
@@ -90,7 +91,7 @@ class _Mark:
     points: tuple[tuple[float, float], ...]
     colour: _Colour
     side: float
-    line: float
+    line: int
     font_size: float
 
 
@@ -104,7 +105,7 @@ def _mark(face: Faces, index: int, size: tuple[int, int]) -> _Mark:
         points=tuple((float(x), float(y)) for x, y in face.landmarks[0]),
         colour=_COLOURS[index % len(_COLOURS)],
         side=side,
-        line=min(max(side * 0.014, 1.5 * unit, 1.0), max(4.0 * unit, 1.5)),
+        line=round(min(max(side * 0.014, 1.5 * unit, 1.0), max(4.0 * unit, 1.5))),
         font_size=min(max(side * 0.13, 15 * unit, 11.0), max(30 * unit, 13.0)),
     )
 
@@ -115,13 +116,13 @@ def _mark(face: Faces, index: int, size: tuple[int, int]) -> _Mark:
 def _draw_frame(canvas: Image.Image, mark: _Mark) -> None:
     """A rounded box and round landmarks, each over a dark halo that shows it on a bright background."""
     line, box = mark.line, mark.box
-    halo = max(line * 0.6, 1.0)
+    halo = max(round(line * 0.6), 1)
     radius = max(min(mark.side * 0.06, line * 4), line)
     dot = max(min(mark.side * 0.018, line * 1.6), 1.2)
     reach = line + halo + 2
     area = _pixels((box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach), canvas.size)
     shapes = _Shapes(canvas, area)
-    shapes.outline(_grown(box, halo), radius + halo, line + 2 * halo, _INK, _HALO_ALPHA)
+    shapes.outline(box, radius, line + 2 * halo, _INK, _HALO_ALPHA)
     shapes.dots(mark.points, dot + halo, _INK, _HALO_ALPHA)
     shapes.outline(box, radius, line, mark.colour, 255)
     shapes.dots(mark.points, dot, mark.colour, 255)
@@ -138,12 +139,15 @@ class _Shapes:
         pixels = max(self._size[0] * self._size[1], 1)
         self._samples = max(1, min(_SAMPLES, math.isqrt(_MAX_SAMPLED_PIXELS // pixels)))
 
-    def outline(self, box: _Rect, radius: float, width: float, colour: _Colour, alpha: int) -> None:
+    def outline(self, box: _Rect, radius: float, width: int, colour: _Colour, alpha: int) -> None:
         mask, draw = self._mask()
-        # The line lies around the box's edge, and Pillow's corners are inclusive.
-        outer = self._scaled(_grown(box, min(width, 2) / 2))
+        # Pillow's lines lie inside their box, this one on its edge; whole pixels keep straight lines sharp.
+        x1, y1, x2, y2 = (round(v) for v in _grown(box, width / 2))
         draw.rounded_rectangle(
-            outer, radius * self._samples, outline=alpha, width=max(1, round(width * self._samples))
+            self._scaled((x1, y1, x2, y2)),
+            (radius + width / 2) * self._samples,
+            outline=alpha,
+            width=width * self._samples,
         )
         self._paint(mask, colour)
 
@@ -202,28 +206,25 @@ def _draw_label(canvas: Image.Image, box: _Rect, text: str, font: _Font, colour:
     shapes = _Shapes(canvas, _pixels(_grown(box, 2), canvas.size))
     shapes.plate(_grown(box, max(1.0, height * 0.04)), height * 0.27, _INK, _HALO_ALPHA)
     shapes.plate(box, height * 0.23, colour, 255)
-    # Every colour of the palette is bright: dark ink has a contrast of 5:1 or more on all of them.
-    middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    left, top, right, bottom = font.getbbox(text)
-    _, line_top, _, line_bottom = font.getbbox("Ag")
-    top, bottom = min(top, line_top), max(bottom, line_bottom)  # one baseline for all labels
-    ImageDraw.Draw(canvas).text(
-        (round(middle[0] - (left + right) / 2), round(middle[1] - (top + bottom) / 2)), text, _INK, font
-    )
+    left, _, right, _ = font.getbbox(text)
+    # Centred by the height of capitals, so that all labels share one baseline.
+    _, top, _, baseline = font.getbbox("H")
+    x, y = (box[0] + box[2] - left - right) / 2, (box[1] + box[3] - top - baseline) / 2
+    ImageDraw.Draw(canvas).text((round(x), round(y)), text, _INK, font)
 
 
 def _fitted(text: str, mark: _Mark, size: tuple[int, int]) -> tuple[tuple[int, int], _Font, str]:
-    """The label's (width, height), its font, and its text, shortened where the picture is too narrow."""
-    font, text = _font_for(text, max(8, round(min(mark.font_size, size[1] / 4))))
-    padding = max(2, round(mark.font_size * 0.32))
-    room = size[0] - 2 * padding
+    """The label's (width, height), its font, and its text, shortened where it would take too much room."""
+    points = max(8, round(min(mark.font_size, size[1] / 4)))
+    font, text = _font_for(text, points)
+    padding = max(2, round(points * 0.35))
+    room = min(size[0], max(size[0] * 0.45, mark.side * 2)) - 2 * padding
     if font.getlength(text) > room:
         keep = len(text)
         while keep > 1 and font.getlength(text[:keep] + "…") > room:
             keep -= 1
         text = text[:keep].rstrip() + "…"
-    _, top, _, bottom = font.getbbox(text + "Ag")
-    return (math.ceil(font.getlength(text)) + 2 * padding, math.ceil(bottom - top) + padding), font, text
+    return (math.ceil(font.getlength(text)) + 2 * padding, round(points * 1.5)), font, text
 
 
 def _placed(
@@ -266,7 +267,7 @@ def _hidden(box: _Rect, others: Sequence[_Rect]) -> float:
 
 
 def _font_for(text: str, size: int) -> tuple[_Font, str]:
-    """A font that has every character of the text; where none has, "?" stands for what is missing."""
+    """A font that has every character of the text; where none has, accents are dropped or "?" stands in."""
     plain = _plain_font(size)
     missing = {c for c in text if not _has(plain, c)}
     if not missing:
@@ -279,7 +280,12 @@ def _font_for(text: str, size: int) -> tuple[_Font, str]:
             best, missing = font, lacks
         if not missing:
             break
-    return best, "".join("?" if c in missing else c for c in text)
+    return best, "".join(_plainer(best, c) if c in missing else c for c in text)
+
+
+def _plainer(font: _Font, character: str) -> str:
+    base = unicodedata.normalize("NFKD", character)[0]
+    return base if _has(font, base) else "?"
 
 
 @functools.lru_cache(maxsize=32)

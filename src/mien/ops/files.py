@@ -54,7 +54,7 @@ def list_images(
 def natural_key(name: str) -> tuple[object, ...]:
     """Sort key that counts: "face 2" comes before "face 10", and case matters only between equals."""
     parts = re.split(r"(\d+)", name.casefold())
-    return (*((int(part), len(part)) if i % 2 else part for i, part in enumerate(parts)), name)
+    return tuple((int(part), len(part)) if i % 2 else part for i, part in enumerate(parts)), name
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -95,7 +95,7 @@ def load_image(
         return _from_array(source, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         _check_bytes(memoryview(source).nbytes, max_bytes, _UNNAMED)
-        return _decode(io.BytesIO(source), _UNNAMED, max_pixels)
+        return _decode(io.BytesIO(bytes(source)), _UNNAMED, max_pixels)
     if isinstance(source, (str, os.PathLike)):
         with _open_regular(source, max_bytes) as file:
             return _decode(file, _printable(os.fspath(source)), max_pixels)
@@ -158,7 +158,7 @@ def _remove(temporary: Path) -> None:
 def _printable(text: object, limit: int = 300) -> str:
     """One printable line: control characters, newlines and undecodable bytes are escaped."""
     string = os.fsdecode(text) if isinstance(text, (bytes, os.PathLike)) else str(text)
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in string)
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in string) or "''"
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -169,7 +169,7 @@ def _reason(error: BaseException) -> str:
         return "not enough memory"
     if isinstance(error, (EOFError, LookupError, struct.error)):
         return "damaged, or it ends too early"
-    return _printable(error, 160) or type(error).__name__
+    return _printable(error, 160) if str(error) else type(error).__name__
 
 
 def _too_many_pixels(width: int, height: int, max_pixels: int, name: str) -> ImageTooLargeError:
