@@ -14,7 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from weights_server import (
+
+from mien.errors import WeightsError
+from mien.models._fetch import Patience
+from mien.models._files import explain, matches
+from mien.models._package import Installer, installers
+from mien.models.base import BundledSource, FileSource, PackageSource, UrlSource, WeightsFile
+from mien.models.store import WeightsStore
+from tests.models.weights_server import (
     BIG,
     make_source_package,
     make_wheel,
@@ -24,13 +31,6 @@ from weights_server import (
     serving,
     weights_of,
 )
-
-from mien.errors import WeightsError
-from mien.models._fetch import Patience
-from mien.models._files import explain, matches
-from mien.models._package import Installer, installers
-from mien.models.base import BundledSource, FileSource, PackageSource, UrlSource, WeightsFile
-from mien.models.store import WeightsStore
 
 QUICK = Patience(timeout=0.4, window=0.3, slowest=1024, tries=4, pause=0.01)
 CONTENT = random_bytes()
@@ -579,6 +579,15 @@ class TestExchange:
         with pytest.raises(WeightsError, match="not a plain file"):
             store.import_(tmp_path / "bomb.tar", [weights])
 
+    def test_endless_headers_are_refused(
+        self, store: WeightsStore, tmp_path: Path, files: list[WeightsFile]
+    ) -> None:
+        header = tarfile.TarInfo("././@LongLink")
+        header.type = tarfile.GNUTYPE_LONGNAME
+        (tmp_path / "deep.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) * 3000)
+        with pytest.raises(WeightsError, match="no archive of"):
+            store.import_(tmp_path / "deep.tar", files)
+
     def test_the_same_file_twice(self, store: WeightsStore, tmp_path: Path, files: list[WeightsFile]) -> None:
         with tarfile.open(tmp_path / "twice.tar", "w") as tar:
             for _ in range(2):
@@ -656,6 +665,28 @@ class TestDerived:
         assert got == [CONTENT]
         assert path.name == f"net.dat.{weights.sha256[:12]}.1.onnx"
         assert files_in(store, "work") == []
+
+    def test_two_processes_build_once(
+        self, store: WeightsStore, weights: WeightsFile, tmp_path: Path
+    ) -> None:
+        source = weights.sources[0]
+        program = f"""
+            import time
+            from pathlib import Path
+            from mien.models.base import FileSource, WeightsFile
+            from mien.models.store import WeightsStore
+            def build(data):
+                with open({str(tmp_path / "built")!r}, "a") as log:
+                    log.write("x")
+                time.sleep(0.5)
+                return b"converted"
+            weights = WeightsFile("net.dat", {weights.sha256!r}, {weights.size}, ({source!r},))
+            print(WeightsStore(Path({str(store.root)!r})).derived(weights, ".onnx", "1", build).read_text())
+            """
+        command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program)]
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        assert [process.communicate(timeout=20)[0] for process in processes] == ["converted\n"] * 2
+        assert (tmp_path / "built").read_text() == "x"
 
     def test_another_version_is_another_file(self, store: WeightsStore, weights: WeightsFile) -> None:
         old = store.derived(weights, ".onnx", "1", lambda _: b"old")

