@@ -19,6 +19,7 @@ InputSize = int | Literal["full"]
 DEFAULT_SIZE = 640
 _TILE = 1024  # pixels; larger pictures are cut in `full` mode, so that memory does not grow with the picture
 _OVERLAP = 256  # faces up to this size lie whole in one tile; larger ones are found in the reduced picture
+_SLACK = 16  # two tiles place one face a little differently: this near to the line between, both keep it
 _MERGE_IOU = 0.3
 _BATCH_PIXELS = 8 * DEFAULT_SIZE * DEFAULT_SIZE
 
@@ -147,11 +148,12 @@ def _placed(detections: Detections, view: _View, shape: tuple[int, ...]) -> Dete
     corner = np.array([view.x, view.y], dtype=np.float32)
     boxes = boxes * np.tile(scale, 2) + np.tile(corner, 2)
     landmarks = landmarks * scale + corner
-    # A point between two tiles belongs to the one whose edge is farther away: half of the overlap is its own.
+    # A face between two tiles belongs to the one whose edge is farther away: half of the overlap is its own.
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    low = np.where(corner > 0, corner + _OVERLAP / 2, -np.inf)
+    edge = _OVERLAP / 2 - _SLACK
+    low = np.where(corner > 0, corner + edge, -np.inf)
     end = corner + np.array([view.width, view.height], dtype=np.float32)
-    high = np.where(end < np.array([shape[1], shape[0]]), end - _OVERLAP / 2, np.inf)
+    high = np.where(end < np.array([shape[1], shape[0]]), end - edge, np.inf)
     own = ((centres >= low) & (centres <= high)).all(axis=1)
     return boxes[own], scores[own], landmarks[own]
 
