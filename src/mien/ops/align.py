@@ -33,15 +33,16 @@ def similarity_transforms(landmarks: FloatArray, template: FloatArray) -> Transf
     """
     source = landmarks.astype(np.float64)
     target = template.astype(np.float64)
-    source_mean, target_mean = source.mean(axis=1, keepdims=True), target.mean(axis=0)
-    x, y = np.moveaxis(source - source_mean, -1, 0)
+    target_mean = target.mean(axis=0)
     u, v = (target - target_mean).T
-    spread = (x * x + y * y).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
+        source_mean = source.mean(axis=1, keepdims=True)
+        x, y = np.moveaxis(source - source_mean, -1, 0)
+        spread = (x * x + y * y).sum(axis=1)
         a = (x * u + y * v).sum(axis=1) / spread  # scale * cos
         b = (x * v - y * u).sum(axis=1) / spread  # scale * sin
-    linear = np.stack([np.stack([a, -b], -1), np.stack([b, a], -1)], axis=1)
-    shift = target_mean - np.einsum("nij,nj->ni", linear, source_mean[:, 0])
+        linear = np.stack([np.stack([a, -b], -1), np.stack([b, a], -1)], axis=1)
+        shift = target_mean - np.einsum("nij,nj->ni", linear, source_mean[:, 0])
     return np.concatenate([linear, shift[:, :, None]], axis=2)
 
 
@@ -61,8 +62,9 @@ def crop_transforms(faces: Faces, template: FloatArray, size: int) -> Transforms
     """
     transforms = similarity_transforms(faces.landmarks, template)
     sides = np.maximum(np.max(faces.boxes[:, 2:] - faces.boxes[:, :2], axis=1, initial=0), 1.0)
+    landmarks = faces.landmarks.astype(np.float64)  # whose squares cannot overflow
     with np.errstate(invalid="ignore"):
-        spread = np.linalg.norm(faces.landmarks - faces.landmarks.mean(axis=1, keepdims=True), axis=(1, 2))
+        spread = np.linalg.norm(landmarks - landmarks.mean(axis=1, keepdims=True), axis=(1, 2))
         bad = ~(np.isfinite(transforms).all(axis=(1, 2)) & (spread > _SMALLEST_SPREAD * sides))
         # the scale can also vanish with landmarks spread out, when they match the template at no angle
         bad |= ~(np.hypot(transforms[:, 0, 0], transforms[:, 1, 0]) * sides > 1.0)
