@@ -102,7 +102,7 @@ def extract_crops(image: ImageArray, transforms: Transforms | Sequence[Transform
 
     Args:
         image: (H, W, 3) uint8.
-        transforms: (N, 2, 3) from picture to crop.
+        transforms: (N, 2, 3) from picture to crop, as `crop_transforms` makes them: finite, scale above 0.
         size: side of the crops.
 
     Returns:
@@ -116,20 +116,23 @@ def extract_crops(image: ImageArray, transforms: Transforms | Sequence[Transform
 
 
 def _region(image: ImageArray, transform: Transforms, size: int) -> tuple[ImageArray, Transforms]:
-    """The part of the picture that a crop needs, reduced if the crop is much smaller, and its transform."""
+    """The part of the picture that a crop needs, reduced if the crop is much smaller, and its transform.
+
+    Cut out even where nothing is reduced: OpenCV 4 warps no picture of 32,768 pixels or more a side.
+    """
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))  # crop pixels per picture pixel
-    factor = int(1.0 / scale) if scale > 0 else 1
-    if factor < 2:
-        return image, transform
+    factor = max(int(1.0 / scale), 1)
     height, width = image.shape[:2]
     corners = np.array([[[0, 0], [size, 0], [size, size], [0, size]]], dtype=np.float64)
     outline = apply(invert(transform[None]), corners)[0]
-    x1, y1 = np.clip(np.floor(outline.min(axis=0)) - factor, 0, [width - 1, height - 1]).astype(int)
-    x2, y2 = np.clip(np.ceil(outline.max(axis=0)) + factor, 1, [width, height]).astype(int)
+    margin = 2 * factor  # one reduced pixel to interpolate with, one that whole blocks may leave over
+    x1, y1 = np.clip(np.floor(outline.min(axis=0)) - margin, 0, [width - 1, height - 1]).astype(int)
+    x2, y2 = np.clip(np.ceil(outline.max(axis=0)) + margin, 1, [width, height]).astype(int)
     columns, rows = max((x2 - x1) // factor, 1), max((y2 - y1) // factor, 1)
     region = image[y1 : min(y1 + rows * factor, height), x1 : min(x1 + columns * factor, width)]
-    reduced = cv2.resize(region, (columns, rows), interpolation=cv2.INTER_AREA)
     step_x, step_y = region.shape[1] / columns, region.shape[0] / rows
     # picture = step * reduced + (step - 1) / 2 + corner: pixel centres at integers in both
     back = np.array([[step_x, 0, (step_x - 1) / 2 + x1], [0, step_y, (step_y - 1) / 2 + y1], [0, 0, 1]])
-    return np.asarray(reduced, dtype=np.uint8), transform @ back
+    if factor > 1:
+        region = np.asarray(cv2.resize(region, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return region, transform @ back
