@@ -93,7 +93,7 @@ def test_a_table_on_a_terminal(mien, portrait):
     ("arguments", "says"),
     [
         (["nowhere.jpg"], "nowhere.jpg"),
-        (["{empty}"], "empty"),
+        (["{empty}"], "no pictures"),
         (["{photo}", "--only", "age"], "age"),
         (["{photo}", "--size", "huge"], "huge"),
         (["{photo}", "--detector", "nobody"], "centerface"),

@@ -579,9 +579,7 @@ class TestExchange:
         with pytest.raises(WeightsError, match="not a plain file"):
             store.import_(tmp_path / "bomb.tar", [weights])
 
-    def test_endless_headers_are_refused(
-        self, store: WeightsStore, tmp_path: Path, files: list[WeightsFile]
-    ) -> None:
+    def test_endless_headers_are_refused(self, store: WeightsStore, tmp_path: Path, files: list[WeightsFile]) -> None:
         header = tarfile.TarInfo("././@LongLink")
         header.type = tarfile.GNUTYPE_LONGNAME
         (tmp_path / "deep.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) * 3000)
@@ -666,9 +664,7 @@ class TestDerived:
         assert path.name == f"net.dat.{weights.sha256[:12]}.1.onnx"
         assert files_in(store, "work") == []
 
-    def test_two_processes_build_once(
-        self, store: WeightsStore, weights: WeightsFile, tmp_path: Path
-    ) -> None:
+    def test_two_processes_build_once(self, store: WeightsStore, weights: WeightsFile, tmp_path: Path) -> None:
         source = weights.sources[0]
         program = f"""
             import time

@@ -1,7 +1,7 @@
 """YuNet: the same file read by mien and by OpenCV's own FaceDetectorYN must give the same faces.
 
-The published weights cannot be fetched here. The graph built below has their inputs, outputs and shapes (as the
-export of the training code writes them) and random weights, which exercise every number of the decoder.
+The published weights cannot be fetched here. The graph built below has their inputs, outputs and shapes (as
+the export of the training code writes them) and random weights, which exercise every number of the decoder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHANNELS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 
 
 def published(height=640, width=640, *, resize="scales", reshape=(1, -1), seed=0):
-    """A small graph with the published file's outside: input (1, 3, H, W), twelve heads, a feature pyramid."""
+    """A small graph with the published file's outside: input (1, 3, H, W), twelve heads, a pyramid."""
     rng = np.random.default_rng(seed)
     nodes, weights = [], []
 
@@ -102,7 +102,7 @@ def photograph(height, width, seed=1):
 
 
 def by_opencv(tmp_path, data, picture, threshold, iou):
-    """Faces of an RGB picture by OpenCV: boxes (K, 4) xyxy, scores (K,), landmarks (K, 5, 2), in its order."""
+    """Faces of an RGB picture by OpenCV: boxes (K, 4) xyxy, scores (K,), landmarks (K, 5, 2)."""
     path = tmp_path / "yunet.onnx"
     path.write_bytes(data)
     height, width = picture.shape[:2]
@@ -188,7 +188,7 @@ def test_the_comparison_would_notice(tmp_path, network):
 
 
 def test_landmarks_are_in_mien_order(tmp_path):
-    """One cell with hand-made outputs: the person's right eye, first in the file, is the left one in the picture."""
+    """One cell, made by hand: the person's right eye, first in the file, is the picture's left one."""
     heads = {"cls": [[1.0]], "obj": [[0.64]], "bbox": [[0.5, 0.25, np.log(3), np.log(2)]]}
     heads["kps"] = [[0.1, 0.2, 0.9, 0.2, 0.5, 0.5, 0.2, 0.8, 0.8, 0.8]]
     arrays = {name: np.repeat(np.float32(rows), 6, axis=0) for name, rows in heads.items()}

@@ -5,7 +5,6 @@ rich is imported when something is first printed with it: `mien analyze --json` 
 
 from __future__ import annotations
 
-import atexit
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,11 +12,10 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import rich.progress
 import typer
 from typer.core import TyperGroup
 
-_T = TypeVar("_T")
+from mien.errors import MienError
 
 if TYPE_CHECKING:
     from rich.console import Console

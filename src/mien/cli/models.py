@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import typer
 
-if TYPE_CHECKING:
-    from mien.models.base import Record, WeightsFile
-
-# What is heavy is imported where it is used: `mien --help` and the other commands come past here.
-# ruff: noqa: PLC0415
+from mien.cli import console
+from mien.models.base import Record, WeightsFile
+from mien.models.store import WeightsStore
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
@@ -139,8 +137,6 @@ def _summary(record: Record, defaults: Sequence[str], *, cached: bool) -> dict[s
 
 
 def _row(summary: Mapping[str, Any]) -> list[str]:
-    from mien.cli import console
-
     return [console.megabytes(value) if key == "bytes" else _text(value) for key, value in summary.items()]
 
 
@@ -162,8 +158,6 @@ def _text(value: object) -> str:
 
 
 def _print_files(archive: Path, names: Sequence[str], *, json: bool) -> None:
-    from mien.cli import console
-
     if json:
         console.print_json({"archive": str(archive), "files": list(names)}, indent=2)
     else:

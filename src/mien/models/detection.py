@@ -9,16 +9,18 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from mien.models.base import Detections, DetectorNetwork, Record
 from mien.ops import boxes as box_ops
-from mien.types import Faces, ImageArray
+from mien.types import Faces, FloatArray, ImageArray
 
 InputSize = int | Literal["full"]
 
 DEFAULT_SIZE = 640
 _TILE = 1024  # pixels; larger pictures are cut in `full` mode, so that memory does not grow with the picture
 _OVERLAP = 256  # faces up to this size lie whole in one tile; larger ones are found in the reduced picture
+_SLACK = 16  # two tiles place one face a little differently: this near to the line between, both keep it
 _MERGE_IOU = 0.3
 _BATCH_PIXELS = 8 * DEFAULT_SIZE * DEFAULT_SIZE
 
@@ -89,16 +91,20 @@ class ScaledDetector:
 
     def _views(self, image: int, height: int, width: int) -> Iterator[_View]:
         longest = max(height, width)
-        reduced = DEFAULT_SIZE if self._size == "full" else self._size
-        tiled = self._size == "full" and longest > _TILE
-        if self._size != "full" or tiled:
-            yield _View(image, 0, 0, width, height, min(1.0, reduced / longest))
-        if tiled:
-            for y, tile_height in _tiles(height):
-                for x, tile_width in _tiles(width):
-                    yield _View(image, x, y, tile_width, tile_height, 1.0)
-        elif self._size == "full":
+        if self._size != "full":
+            yield _View(image, 0, 0, width, height, min(1.0, self._size / longest))
+            return
+        if longest <= _TILE:
             yield _View(image, 0, 0, width, height, 1.0)
+            return
+        # A pyramid: each level, half as large as the one before, finds the faces that no tile below could hold.
+        step = 1
+        while longest > step * _TILE:
+            for y, tile_height in _tiles(height, step):
+                for x, tile_width in _tiles(width, step):
+                    yield _View(image, x, y, tile_width, tile_height, 1 / step)
+            step *= 2
+        yield _View(image, 0, 0, width, height, DEFAULT_SIZE / longest)
 
     def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
         m = self._network.multiple
@@ -130,31 +136,56 @@ def _batches(views: Sequence[_View], shape: tuple[int, int]) -> Iterator[Sequenc
     return (views[i : i + n] for i in range(0, len(views), n))
 
 
-def _tiles(length: int) -> Iterator[tuple[int, int]]:
-    """Start and length of tiles that cover `length` with at least the overlap between neighbours."""
-    if length <= _TILE:
+def _tiles(length: int, step: int) -> Iterator[tuple[int, int]]:
+    """Start and length, in the picture's pixels, of tiles that cover `length` and overlap.
+
+    Args:
+        length: of the picture's side.
+        step: pixels of the picture for one of the network's; tiles and overlap are as large for the network as ever.
+    """
+    tile, overlap = _TILE * step, _OVERLAP * step
+    if length <= tile:
         yield 0, length
         return
-    count = -(-(length - _OVERLAP) // (_TILE - _OVERLAP))
-    for start in np.linspace(0, length - _TILE, count).astype(int):
-        yield int(start), _TILE
+    count = -(-(length - overlap) // (tile - overlap))
+    for start in np.linspace(0, length - tile, count).astype(int):
+        yield int(start), tile
 
 
 def _placed(detections: Detections, view: _View, shape: tuple[int, ...]) -> Detections:
-    """Map to pixels of the picture, and drop what a neighbouring tile sees better."""
+    """Map to pixels of the picture, and drop what another view sees better."""
     boxes, scores, landmarks = detections
     view_size = np.array([view.width, view.height], dtype=np.float32)
     scale = view_size / np.array(view.size, dtype=np.float32)
     corner = np.array([view.x, view.y], dtype=np.float32)
-    boxes = (boxes.reshape(-1, 2, 2) * scale + corner).reshape(-1, 4)
-    landmarks = landmarks * scale + corner
-    # A point between two tiles belongs to the one whose edge is farther away: half of the overlap is its own.
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    low = np.where(corner > 0, corner + _OVERLAP / 2, -np.inf)
-    end = corner + view_size
-    high = np.where(end < np.array([shape[1], shape[0]]), end - _OVERLAP / 2, np.inf)
-    own = ((centres >= low) & (centres <= high)).all(axis=1)
+    boxes = (boxes.reshape(-1, 2, 2) * scale + corner).reshape(-1, 4).astype(np.float32)
+    landmarks = (landmarks * scale + corner).astype(np.float32)
+    own = _is_own(boxes, view, corner, corner + view_size, np.array([shape[1], shape[0]]))
     return boxes[own], scores[own], landmarks[own]
+
+
+def _is_own(
+    boxes: FloatArray,
+    view: _View,
+    start: npt.NDArray[np.floating],
+    end: npt.NDArray[np.floating],
+    picture: npt.NDArray[np.integer],
+) -> npt.NDArray[np.bool_]:
+    """(K,) whether this view is the one to see a face, of those that overlap it; the whole picture sees all.
+
+    A face between two tiles belongs to the one whose edge is farther away: half of the overlap is its own. A face
+    larger than the overlap may be cut by every tile: it belongs to the next, coarser level.
+    """
+    cut_start, cut_end = start > 0, end < picture
+    if not (cut_start.any() or cut_end.any()):
+        return np.ones(len(boxes), dtype=np.bool_)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    edge = (_OVERLAP / 2 - _SLACK) / view.scale
+    low = np.where(cut_start, start + edge, -np.inf)
+    high = np.where(cut_end, end - edge, np.inf)
+    fits = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) <= _OVERLAP / view.scale
+    own: npt.NDArray[np.bool_] = fits & ((centres >= low) & (centres <= high)).all(axis=1)
+    return own
 
 
 def _merge(parts: Sequence[Detections], shape: tuple[int, ...]) -> Faces:

@@ -139,7 +139,8 @@ class FaceEmbedder:
             crops = np.concatenate([self._crops(images[i], transforms[i][k]) for i, k in chunk])
             views = self._network(crops).reshape(len(chunk), len(self._views), -1)
             embeddings[start : start + per_call] = views.mean(axis=1)
-        parts = np.split(embeddings, np.cumsum(counts)[:-1])
+        ends = np.cumsum(counts)
+        parts = [embeddings[end - n : end] for n, end in zip(counts, ends, strict=True)]
         return [f.with_embeddings(part) for f, part in zip(faces, parts, strict=True)]
 
     def _crops(self, image: ImageArray, transform: align.Transforms) -> ImageArray:

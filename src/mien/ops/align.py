@@ -33,15 +33,16 @@ def similarity_transforms(landmarks: FloatArray, template: FloatArray) -> Transf
     """
     source = landmarks.astype(np.float64)
     target = template.astype(np.float64)
-    source_mean, target_mean = source.mean(axis=1, keepdims=True), target.mean(axis=0)
-    x, y = np.moveaxis(source - source_mean, -1, 0)
+    target_mean = target.mean(axis=0)
     u, v = (target - target_mean).T
-    spread = (x * x + y * y).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
+        source_mean = source.mean(axis=1, keepdims=True)
+        x, y = np.moveaxis(source - source_mean, -1, 0)
+        spread = (x * x + y * y).sum(axis=1)
         a = (x * u + y * v).sum(axis=1) / spread  # scale * cos
         b = (x * v - y * u).sum(axis=1) / spread  # scale * sin
-    linear = np.stack([np.stack([a, -b], -1), np.stack([b, a], -1)], axis=1)
-    shift = target_mean - np.einsum("nij,nj->ni", linear, source_mean[:, 0])
+        linear = np.stack([np.stack([a, -b], -1), np.stack([b, a], -1)], axis=1)
+        shift = target_mean - np.einsum("nij,nj->ni", linear, source_mean[:, 0])
     return np.concatenate([linear, shift[:, :, None]], axis=2)
 
 
@@ -61,8 +62,9 @@ def crop_transforms(faces: Faces, template: FloatArray, size: int) -> Transforms
     """
     transforms = similarity_transforms(faces.landmarks, template)
     sides = np.maximum(np.max(faces.boxes[:, 2:] - faces.boxes[:, :2], axis=1, initial=0), 1.0)
+    landmarks = faces.landmarks.astype(np.float64)  # whose squares cannot overflow
     with np.errstate(invalid="ignore"):
-        spread = np.linalg.norm(faces.landmarks - faces.landmarks.mean(axis=1, keepdims=True), axis=(1, 2))
+        spread = np.linalg.norm(landmarks - landmarks.mean(axis=1, keepdims=True), axis=(1, 2))
         bad = ~(np.isfinite(transforms).all(axis=(1, 2)) & (spread > _SMALLEST_SPREAD * sides))
         # the scale can also vanish with landmarks spread out, when they match the template at no angle
         bad |= ~(np.hypot(transforms[:, 0, 0], transforms[:, 1, 0]) * sides > 1.0)
@@ -100,7 +102,7 @@ def extract_crops(image: ImageArray, transforms: Transforms | Sequence[Transform
 
     Args:
         image: (H, W, 3) uint8.
-        transforms: (N, 2, 3) from picture to crop.
+        transforms: (N, 2, 3) from picture to crop, as `crop_transforms` makes them: finite, scale above 0.
         size: side of the crops.
 
     Returns:
@@ -114,20 +116,23 @@ def extract_crops(image: ImageArray, transforms: Transforms | Sequence[Transform
 
 
 def _region(image: ImageArray, transform: Transforms, size: int) -> tuple[ImageArray, Transforms]:
-    """The part of the picture that a crop needs, reduced if the crop is much smaller, and its transform."""
+    """The part of the picture that a crop needs, reduced if the crop is much smaller, and its transform.
+
+    Cut out even where nothing is reduced: OpenCV 4 warps no picture of 32,768 pixels or more a side.
+    """
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))  # crop pixels per picture pixel
-    factor = int(1.0 / scale) if scale > 0 else 1
-    if factor < 2:
-        return image, transform
+    factor = max(int(1.0 / scale), 1)
     height, width = image.shape[:2]
     corners = np.array([[[0, 0], [size, 0], [size, size], [0, size]]], dtype=np.float64)
     outline = apply(invert(transform[None]), corners)[0]
-    x1, y1 = np.clip(np.floor(outline.min(axis=0)) - factor, 0, [width - 1, height - 1]).astype(int)
-    x2, y2 = np.clip(np.ceil(outline.max(axis=0)) + factor, 1, [width, height]).astype(int)
+    margin = 2 * factor  # one reduced pixel to interpolate with, one that whole blocks may leave over
+    x1, y1 = np.clip(np.floor(outline.min(axis=0)) - margin, 0, [width - 1, height - 1]).astype(int)
+    x2, y2 = np.clip(np.ceil(outline.max(axis=0)) + margin, 1, [width, height]).astype(int)
     columns, rows = max((x2 - x1) // factor, 1), max((y2 - y1) // factor, 1)
     region = image[y1 : min(y1 + rows * factor, height), x1 : min(x1 + columns * factor, width)]
-    reduced = cv2.resize(region, (columns, rows), interpolation=cv2.INTER_AREA)
     step_x, step_y = region.shape[1] / columns, region.shape[0] / rows
     # picture = step * reduced + (step - 1) / 2 + corner: pixel centres at integers in both
     back = np.array([[step_x, 0, (step_x - 1) / 2 + x1], [0, step_y, (step_y - 1) / 2 + y1], [0, 0, 1]])
-    return np.asarray(reduced, dtype=np.uint8), transform @ back
+    if factor > 1:
+        region = np.asarray(cv2.resize(region, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return region, transform @ back
