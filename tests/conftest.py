@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mien import FaceAnalyzer
+
+Mien = Callable[..., subprocess.CompletedProcess[bytes]]
 
 PHOTOS = Path(__file__).parent / "photos"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -52,3 +58,20 @@ def lfw(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def analyzer() -> FaceAnalyzer:
     """The default analyzer, on one thread."""
     return FaceAnalyzer(threads=1).load()
+
+
+@pytest.fixture(scope="session")
+def mien() -> Mien:
+    """`mien(*arguments, stdin=b"")`."""
+
+    def run(*arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "mien", *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, **environment},
+        )
+
+    return run

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from mien.cli import console
-from mien.models.base import Record, WeightsFile
-from mien.models.store import WeightsStore
+
+if TYPE_CHECKING:
+    from mien.models.base import Record, WeightsFile
+    from mien.models.store import WeightsStore
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
@@ -40,6 +42,13 @@ def _registry() -> Registry:
     return registry
 
 
+def _store() -> WeightsStore:
+    # Late as well: `mien --help` and the other commands come past this module.
+    from mien.models.store import WeightsStore
+
+    return WeightsStore(progress=console.DownloadBars())
+
+
 def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
     """The sub-commands.
 
@@ -49,9 +58,17 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
     app = typer.Typer(cls=console.Commands, no_args_is_help=True, help="The models, their licences, and their weights.")
 
     @app.command("list")
-    def list_(json: _JSON = False) -> None:
+    def list_(
+        json: _JSON = False,
+        markdown: Annotated[bool, typer.Option("--markdown", help="Print every model's card, in Markdown.")] = False,
+    ) -> None:
         """List every model: task, size, licence, and whether its weights are here."""
-        store = WeightsStore()
+        if markdown:
+            from mien.models.card import to_markdown
+
+            typer.echo(to_markdown(registry().records().values()), nl=False)
+            return
+        store = _store()
         records, defaults = registry().records(), registry().DEFAULTS
         summaries = [_summary(r, defaults, cached=store.is_cached(r.weights)) for r in records.values()]
         if json:
@@ -66,7 +83,7 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
     ) -> None:
         """Fetch weights now, so that nothing is fetched later."""
         chosen = _chosen(registry(), names)
-        paths = WeightsStore(progress=console.DownloadBars()).pull_many([r.weights for r in chosen])
+        paths = _store().pull_many([r.weights for r in chosen])
         places = {r.name: str(path) for r, path in zip(chosen, paths, strict=True)}
         if json:
             console.print_json(places, indent=2)
@@ -77,7 +94,7 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
     def info(name: Annotated[str, typer.Argument(help="A model.")], json: _JSON = False) -> None:
         """Show everything that is known about one model."""
         record = registry().record(name)
-        facts = dataclasses.asdict(record) | {"cached": WeightsStore().is_cached(record.weights)}
+        facts = dataclasses.asdict(record) | {"cached": _store().is_cached(record.weights)}
         if json:
             console.print_json(facts, indent=2)
         else:
@@ -91,7 +108,7 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
     ) -> None:
         """Write weights to one archive, for a machine without a network."""
         files = _weights(_chosen(registry(), names))
-        WeightsStore(progress=console.DownloadBars()).export(files, archive)
+        _store().export(files, archive)
         _print_files(archive, [weights.filename for weights in files], json=json)
 
     @app.command("import")
@@ -103,7 +120,7 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
         json: _JSON = False,
     ) -> None:
         """Take weights from an archive; it is checked before any of it is used."""
-        names = WeightsStore().import_(archive, _weights(list(registry().records().values())))
+        names = _store().import_(archive, _weights(list(registry().records().values())))
         _print_files(archive, names, json=json)
 
     return app

@@ -1,0 +1,137 @@
+"""Every command that the documentation shows is run, as shown, on real photographs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "recipes").glob("*.md")])
+FENCE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ANSWERS_NO = {"mien verify party.jpg c.jpg"}
+
+# Run by CI itself, or too long for a test; what they do is tested otherwise.
+ELSEWHERE = {
+    "make test": "CI runs it: it is what runs this test",
+    "make check": "CI runs it",
+    "make lock": "changes what CI installs",
+    "make bench": "installs peers; `mien benchmark` is run here",
+    "make models-page": "test_models_page_is_fresh compares its output",
+    "python recipes/dlib_parity.py": "needs dlib; its result is tests/fixtures/dlib_reference.npz",
+    "python recipes/verification.py": "hours of work on the development data",
+}
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for block in FENCE.findall(page.read_text(encoding="utf-8")):
+            for line in block.splitlines():
+                if line.startswith("$ "):
+                    command = re.sub(r"\s+#.*$", "", line[2:]).strip()
+                    found.append((page.relative_to(ROOT).as_posix(), command))
+    return list(dict.fromkeys(found))
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory, portrait, astronaut) -> Path:
+    """A folder with everything that the documentation names."""
+    folder = tmp_path_factory.mktemp("docs")
+    one, other = (Image.open(p).convert("RGB") for p in (astronaut, portrait))
+    one.save(folder / "photo.jpg")
+    other.save(folder / "a.jpg")
+    other.crop((60, 20, 460, 420)).resize((300, 300)).save(folder / "b.jpg")
+    one.save(folder / "c.jpg")
+    faces = [np.asarray(picture.resize((400, 400))) for picture in (one, other)]
+    Image.fromarray(np.hstack(faces)).save(folder / "party.jpg")
+    for place, picture in {"holidays/day1/one.jpg": one, "holidays/two.jpg": other}.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / place)
+    lfw(folder / "lfw", {"Hopper": other, "Collins": one})
+    lines = ["2\t2"] + 2 * (["Hopper\t1\t2", "Collins\t1\t2"] + ["Hopper\t1\tCollins\t1", "Hopper\t2\tCollins\t2"])
+    (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def lfw(root: Path, people: dict[str, Image.Image]) -> None:
+    """Two pictures of each, laid out as LFW is."""
+    for name, picture in people.items():
+        (root / name).mkdir(parents=True)
+        for i, size in enumerate((400, 300), 1):
+            picture.resize((size, size)).save(root / name / f"{name}_{i:04}.jpg")
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_command(page, command, sandbox):
+    if command in ELSEWHERE:
+        return
+    if command == "make demo":
+        demo(sandbox)
+        return
+    executable = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{executable}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=sandbox,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, f"{page}: {command}\n{done.stdout[-500:]}\n{done.stderr[-500:]}"
+
+
+def demo(sandbox: Path) -> None:
+    """`make demo` in a copy of the project that shares this virtual environment."""
+    if not (ROOT / ".venv" / "ready-dev").exists():
+        pytest.skip("needs the virtual environment that `make test` makes")
+    copy = sandbox / "project"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "demo", ".*_cache"))
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    done = subprocess.run(["make", "demo"], cwd=copy, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert '"faces": [{"box"' in done.stdout
+    assert "different people" in done.stdout
+    assert Image.open(copy / "demo" / "astronaut.jpg").size == (512, 512)
+
+
+def command_names(group=app, prefix="mien") -> list[str]:
+    names = [f"{prefix} {c.name or c.callback.__name__}" for c in group.registered_commands]
+    for sub in group.registered_groups:
+        names += command_names(sub.typer_instance, f"{prefix} {sub.name}")
+    return names
+
+
+def test_every_command_is_documented():
+    shown = "\n".join(command for _, command in commands())
+    assert [name for name in command_names() if name not in shown] == []
+
+
+def test_models_page_is_fresh(mien):
+    page = (ROOT / "MODELS.md").read_bytes()
+    assert mien("models", "list", "--markdown").stdout == page, "run: make models-page"
+
+
+def test_the_chinese_readme_shows_the_same_commands():
+    english, chinese = (
+        [command for page, command in commands() if page == name] for name in ("README.md", "README.zh-CN.md")
+    )
+    assert english == chinese
+    assert english
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
