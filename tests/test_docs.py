@@ -58,7 +58,7 @@ def sandbox(tmp_path_factory, portrait, astronaut) -> Path:
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         picture.save(folder / place)
     lfw(folder / "lfw", {"Hopper": other, "Collins": one})
-    lines = ["2\t2"] + 2 * (["Hopper\t1\t2", "Collins\t1\t2"] + ["Hopper\t1\tCollins\t1", "Hopper\t2\tCollins\t2"])
+    lines = ["2\t2"] + 2 * (["Hopper\t1\t2", "Collins\t1\t2", "Hopper\t1\tCollins\t1", "Hopper\t2\tCollins\t2"])
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
     return folder
 
