@@ -78,6 +78,7 @@ class FaceAnalyzer:
         device: str = "cpu",
         store: WeightsStore | None = None,
     ) -> None:
+        self._names = {"detector": detector, "embedder": embedder}
         self._detector_entry = registry.entry(detector, "detection")
         self._embedder_entry = registry.entry(embedder, "embedding")
         self._only = tuple(only)
@@ -252,8 +253,7 @@ class FaceAnalyzer:
 
     def _single_threaded(self) -> FaceAnalyzer:
         return FaceAnalyzer(
-            detector=self._detector_entry.record.name,
-            embedder=self._embedder_entry.record.name,
+            **self._names,
             only=self._only,
             size=self._size,
             threshold=self._threshold,

@@ -54,16 +54,24 @@ class FaceEmbedder:
         record: of the network: its crop, its metric, its calibrations.
         network: turns crops into embeddings.
         mode: "fast" or "accurate": which views of each face are averaged.
+        views: to average other ones than the mode's.
     """
 
-    def __init__(self, record: Record, network: EmbedderNetwork, *, mode: Mode = "fast") -> None:
+    def __init__(
+        self,
+        record: Record,
+        network: EmbedderNetwork,
+        *,
+        mode: Mode = "fast",
+        views: Sequence[CropView] | None = None,
+    ) -> None:
         if record.crop is None or record.metric is None:
             raise ModelError(f"model {record.name!r} is no embedder: its record names no crop and metric")
         self.record = record
         self.mode: Mode = mode
         self._crop = record.crop
         self._network = network
-        self._views = ACCURATE_VIEWS if mode == "accurate" else FAST_VIEWS
+        self._views = tuple(views or (ACCURATE_VIEWS if mode == "accurate" else FAST_VIEWS))
         self._view_transforms = [view.transform(record.crop.size) for view in self._views]
         self._similarity = similarity.l2 if record.metric == "l2" else similarity.cosine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -9,6 +10,8 @@ from mien.errors import UnknownModelError
 from mien.models import arcface, centerface, dlib_resnet, yunet
 from mien.models.base import ModelEntry, Network, Record, RuntimeOptions, Task
 from mien.models.store import WeightsStore
+
+_log = logging.getLogger(__name__)
 
 _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
     {
@@ -68,6 +71,8 @@ def load(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> Net
         DeviceError: the device asked for is not there.
     """
     weights = model.record.weights
+    if not model.record.commercial_use:
+        _log.warning("the weights of %s may not allow commercial use: see its licence", model.record.name)
     if model.convert is None:
         path = store.path(weights)
     else:
