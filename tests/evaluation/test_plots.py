@@ -13,8 +13,6 @@ from mien.evaluation import metrics, plots
 from mien.evaluation.plots import plot_roc, plot_similarities
 from mien.evaluation.verification import FixedThreshold, VerificationReport
 
-pytest.importorskip("matplotlib")
-
 
 def report(model: str = "toy", *, missed: int = 0, fixed: bool = False, gap: float = 0.4) -> VerificationReport:
     rng = np.random.default_rng(0)

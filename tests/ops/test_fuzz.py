@@ -64,12 +64,11 @@ def test_the_formats_make_two_thousand_files():
 
 def _originals(kind: str) -> list[bytes]:
     """Two small photographs and a grey one with alpha where the format has it, in one format."""
-    import matplotlib
-    import skimage.data
     from PIL import Image
 
-    hopper = Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").resize((61, 72))
-    astronaut = Image.fromarray(skimage.data.astronaut()).resize((96, 80))
+    photos = Path(__file__).parents[1] / "photos"
+    hopper = Image.open(photos / "grace_hopper.jpg").resize((61, 72))
+    astronaut = Image.open(photos / "astronaut.jpg").resize((96, 80))
     return [_encoded(kind, photo) for photo in (hopper, astronaut, astronaut.convert("L"))]
 
 
