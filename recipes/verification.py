@@ -23,18 +23,17 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.models import registry
-from mien.models.base import RuntimeOptions
+from mien.models.base import CropView, RuntimeOptions
 from mien.models.centerface import CenterFace
 from mien.models.dlib_landmarks import (
     CENTERFACE_TEMPLATE,
     CHIP_TEMPLATE,
-    WEIGHTS,
+    RECORD,
     DlibLandmarks,
     chip_transforms,
     dlib_boxes,
     read_forests,
 )
-from mien.models.embedding import CropView
 from mien.models.store import WeightsStore
 from mien.ops import align
 from mien.ops.density import DensityScale
@@ -217,7 +216,7 @@ def main() -> None:
     boxes = dlib_reference(lfw.images)
     constants, agree = box_constants(landmarks, boxes)
     say(f"dlib's boxes: shift and log side {constants.round(4).tolist()} from {agree.sum()} faces\n")
-    finder = DlibLandmarks(read_forests(store.path(WEIGHTS).read_bytes()))
+    finder = DlibLandmarks(read_forests(store.path(RECORD.weights).read_bytes()))
     faces = landmarks.astype(np.float32)
     points = np.stack([finder(i, dlib_boxes(f[None]))[0] for i, f in zip(lfw.images, faces, strict=True)])
     chips = align.similarity_transforms(points, np.array(CHIP_TEMPLATE, dtype=np.float32))

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
 from threading import Lock
-from typing import Literal, cast, overload
+from typing import Literal, overload
 
 import numpy as np
 
 from mien.errors import MienError, NoFaceError
 from mien.models import registry
-from mien.models.base import Detector, DetectorNetwork, EmbedderNetwork, RuntimeOptions
-from mien.models.detection import DEFAULT_SIZE, InputSize, ScaledDetector
+from mien.models.base import Detector, RuntimeOptions
+from mien.models.detection import DEFAULT_SIZE, InputSize
 from mien.models.embedding import FaceEmbedder, Mode
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
@@ -103,15 +103,13 @@ class FaceAnalyzer:
 
     @cached_property
     def _detector(self) -> Detector:
-        entry = self._detector_entry
-        network = cast(DetectorNetwork, registry.load(entry, self._store, self._options))
-        return ScaledDetector(entry.record, network, size=self._size, threshold=self._threshold)
+        return registry.load_detector(
+            self._detector_entry, self._store, self._options, size=self._size, threshold=self._threshold
+        )
 
     @cached_property
     def _embedder(self) -> FaceEmbedder:
-        entry = self._embedder_entry
-        network = cast(EmbedderNetwork, registry.load(entry, self._store, self._options))
-        return FaceEmbedder(entry.record, network, mode=self._mode)
+        return registry.load_embedder(self._embedder_entry, self._store, self._options, mode=self._mode)
 
     def load(self) -> FaceAnalyzer:
         """Load every model that will be needed, both at once; returns itself."""

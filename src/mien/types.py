@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 ImageArray = npt.NDArray[np.uint8]
+Transforms = npt.NDArray[np.float64]
+"""(N, 2, 3) from picture to crop: crop = M[:, :2] @ xy + M[:, 2]; pixel centres at integers."""
 
 SCHEMA = 1
 

@@ -7,7 +7,8 @@ import pytest
 
 from mien.errors import ModelError
 from mien.models import centerface, dlib_resnet
-from mien.models.embedding import CropView, FaceEmbedder
+from mien.models.base import CropView, EmbeddingRecipe
+from mien.models.embedding import FaceEmbedder
 from mien.ops import similarity
 from mien.types import Faces
 
@@ -59,7 +60,7 @@ def test_views_turn_and_grow_about_the_middle_and_shift():
 
 def test_views_of_a_face_are_cut_where_they_should_and_averaged():
     network = Means()
-    embedder = FaceEmbedder(RECORD, network, views=(CropView(), CropView(mirrored=True)))
+    embedder = FaceEmbedder(RECORD, network)
     (faces,) = embedder([pattern()], [face_at(100, 120)])
     (crops,) = network.calls
     np.testing.assert_array_equal(crops[0], pattern()[120:270, 100:250])
@@ -70,7 +71,7 @@ def test_views_of_a_face_are_cut_where_they_should_and_averaged():
 
 def test_faces_of_many_pictures_share_network_calls_and_come_back_in_order():
     network = Means()
-    embedder = FaceEmbedder(RECORD, network, views=(CropView(),))
+    embedder = FaceEmbedder(RECORD, network, recipe=EmbeddingRecipe(fast=(CropView(),)))
     none = Faces.empty((400, 400))
     pictures = [pattern()] * 4
     many = face_at(10, 20)[np.zeros(70, dtype=int)]

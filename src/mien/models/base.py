@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from mien.types import Faces, FloatArray, ImageArray
+from mien.types import Faces, FloatArray, ImageArray, Transforms
 
 Task = Literal["detection", "landmarks", "embedding"]
 Metric = Literal["cosine", "l2"]
@@ -172,6 +172,65 @@ class Record:
     metrics: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class CropView:
+    """One way to look at a face: the crop, moved a little, or mirrored.
+
+    Attributes:
+        shift: (x, y) in parts of the crop's side.
+        scale: 1.1 shows the face a tenth larger.
+        rotation: in degrees, clockwise as seen.
+        mirrored: flipped left to right.
+    """
+
+    shift: tuple[float, float] = (0.0, 0.0)
+    scale: float = 1.0
+    rotation: float = 0.0
+    mirrored: bool = False
+
+    def transform(self, size: int) -> Transforms:
+        """(3, 3) float64 from the plain crop to this view, both of side `size`, before mirroring."""
+        centre = (size - 1) / 2
+        angle = np.deg2rad(self.rotation)
+        cos, sin = self.scale * np.cos(angle), self.scale * np.sin(angle)
+        linear = np.array([[cos, -sin], [sin, cos]])
+        shift = centre + np.array(self.shift) * size - linear @ [centre, centre]
+        return np.vstack([np.column_stack([linear, shift]), [0, 0, 1]])
+
+
+@dataclass(frozen=True)
+class EmbeddingRecipe:
+    """How an embedder's network is used best; measured, see recipes/LOG.md.
+
+    Attributes:
+        fast: the views of a face that are averaged by default.
+        accurate: those that are averaged when accuracy matters more than time.
+        aligner: name of the model that aligns faces for it; None aligns by the detector's landmarks alone.
+        prepare: what is done to (N, S, S, 3) uint8 crops before the network sees them.
+    """
+
+    fast: tuple[CropView, ...] = (CropView(), CropView(mirrored=True))
+    accurate: tuple[CropView, ...] = (CropView(), CropView(mirrored=True))
+    aligner: str | None = None
+    prepare: Callable[[ImageArray], ImageArray] | None = None
+
+
+class Aligner(Protocol):
+    """Says where the crops of faces are."""
+
+    def __call__(self, image: ImageArray, faces: Faces) -> Transforms:
+        """Align.
+
+        Args:
+            image: (H, W, 3) RGB uint8.
+            faces: N faces of it.
+
+        Returns:
+            (N, 2, 3) float64 from picture to crop, as `mien.ops.align` has them: finite, scale above 0.
+        """
+        ...
+
+
 class DetectorNetwork(Protocol):
     """A network that finds faces in pictures that have its size already."""
 
@@ -216,7 +275,7 @@ class Detector(Protocol):
         ...
 
 
-Network = DetectorNetwork | EmbedderNetwork
+Network = DetectorNetwork | EmbedderNetwork | Aligner
 
 
 @dataclass(frozen=True)
@@ -225,12 +284,16 @@ class ModelEntry:
 
     Attributes:
         record: the facts.
-        network: makes the network from an ONNX file.
-        convert: makes that ONNX file from the weights file, where they are not one; cached by the store.
+        network: makes the network from its file.
+        convert: makes that file from the weights file, where they are not the same; cached by the store.
         converter_version: raised when `convert` changes, so that caches are made anew.
+        converted_suffix: of the converted file.
+        recipe: for embedders.
     """
 
     record: Record
     network: Callable[[Path, RuntimeOptions], Network]
     convert: Callable[[bytes], bytes] | None = None
     converter_version: str = ""
+    converted_suffix: str = ".onnx"
+    recipe: EmbeddingRecipe = EmbeddingRecipe()

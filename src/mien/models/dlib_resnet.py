@@ -13,9 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import WeightsError
-from mien.models.base import CropSpec, ModelEntry, PackageSource, Record, RuntimeOptions, WeightsFile
+from mien.models import dlib_landmarks
+from mien.models.base import (
+    CropSpec,
+    CropView,
+    EmbeddingRecipe,
+    ModelEntry,
+    PackageSource,
+    Record,
+    RuntimeOptions,
+    WeightsFile,
+)
 from mien.models.dlib_format import Layer, Network, read_network
+from mien.models.dlib_landmarks import CENTERFACE_TEMPLATE, CHIP_SIZE
 from mien.models.runtime import Session
+from mien.ops.tint import tint_grey
 from mien.types import FloatArray, ImageArray
 
 RECORD = Record(
@@ -45,7 +57,7 @@ RECORD = Record(
         " rare in its data. Not for identifying people without their consent, nor as the only ground of a decision"
         " about a person."
     ),
-    crop=CropSpec(size=150, template=((47.0, 48.8), (102.1, 48.9), (73.9, 77.0), (51.4, 103.3), (96.6, 103.2))),
+    crop=CropSpec(size=CHIP_SIZE, template=CENTERFACE_TEMPLATE),
     input_notes="RGB, channel means (122.782, 117.001, 104.298) subtracted, divided by 256 (both inside the graph)",
     metric="l2",
     dimensions=128,
@@ -85,7 +97,25 @@ class DlibResNet:
         return embeddings
 
 
-ENTRY = ModelEntry(RECORD, DlibResNet, convert=to_onnx, converter_version="1")
+# Chosen on pairs of lfw_dev that are not reported; see recipes/LOG.md.
+RECIPE = EmbeddingRecipe(
+    fast=(CropView(scale=1.05, rotation=-3), CropView(scale=1.06, mirrored=True)),
+    accurate=(
+        CropView(),
+        CropView(mirrored=True),
+        CropView(scale=1.05, rotation=3),
+        CropView(scale=1.05, rotation=3, mirrored=True),
+        CropView(scale=1.05, rotation=-3),
+        CropView(scale=1.05, rotation=-3, mirrored=True),
+        CropView(scale=1.06),
+        CropView(scale=1.06, mirrored=True),
+        CropView(shift=(-0.02, -2 / 150), scale=1.03, mirrored=True),
+        CropView(shift=(0.02, 2 / 150), scale=1.03),
+    ),
+    aligner=dlib_landmarks.RECORD.name,
+    prepare=tint_grey,
+)
+ENTRY = ModelEntry(RECORD, DlibResNet, convert=to_onnx, converter_version="1", recipe=RECIPE)
 
 
 class _GraphBuilder:

@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from mien.errors import ModelError
-from mien.models.base import Calibration, EmbedderNetwork, Record
+from mien.models.base import Aligner, Calibration, EmbedderNetwork, EmbeddingRecipe, Record
 from mien.ops import align, similarity
-from mien.types import Faces, FloatArray, ImageArray, Verification
+from mien.types import Faces, FloatArray, ImageArray, Transforms, Verification
 
 Mode = Literal["fast", "accurate"]
 _BATCH = 32
-
-
-@dataclass(frozen=True)
-class CropView:
-    """One way to look at a face: the crop, moved a little, or mirrored.
-
-    Attributes:
-        shift: (x, y) in parts of the crop's side.
-        scale: 1.1 shows the face a tenth larger.
-        rotation: in degrees, clockwise as seen.
-        mirrored: flipped left to right.
-    """
-
-    shift: tuple[float, float] = (0.0, 0.0)
-    scale: float = 1.0
-    rotation: float = 0.0
-    mirrored: bool = False
-
-    def transform(self, size: int) -> align.Transforms:
-        """(3, 3) float64 from the plain crop to this view, both of side `size`, before mirroring."""
-        centre = (size - 1) / 2
-        angle = np.deg2rad(self.rotation)
-        cos, sin = self.scale * np.cos(angle), self.scale * np.sin(angle)
-        linear = np.array([[cos, -sin], [sin, cos]])
-        shift = centre + np.array(self.shift) * size - linear @ [centre, centre]
-        return np.vstack([np.column_stack([linear, shift]), [0, 0, 1]])
-
-
-FAST_VIEWS = (CropView(), CropView(mirrored=True))
-ACCURATE_VIEWS = FAST_VIEWS
 
 
 class FaceEmbedder:
@@ -53,8 +22,9 @@ class FaceEmbedder:
     Args:
         record: of the network: its crop, its metric, its calibrations.
         network: turns crops into embeddings.
-        mode: "fast" or "accurate": which views of each face are averaged.
-        views: to average other ones than the mode's.
+        mode: "fast" or "accurate": which of the recipe's views of each face are averaged.
+        recipe: how the network is used best.
+        aligner: says where crops are; by default the detector's landmarks and the record's template do.
     """
 
     def __init__(
@@ -63,7 +33,8 @@ class FaceEmbedder:
         network: EmbedderNetwork,
         *,
         mode: Mode = "fast",
-        views: Sequence[CropView] | None = None,
+        recipe: EmbeddingRecipe | None = None,
+        aligner: Aligner | None = None,
     ) -> None:
         if record.crop is None or record.metric is None:
             raise ModelError(f"model {record.name!r} is no embedder: its record names no crop and metric")
@@ -71,7 +42,10 @@ class FaceEmbedder:
         self.mode: Mode = mode
         self._crop = record.crop
         self._network = network
-        self._views = tuple(views or (ACCURATE_VIEWS if mode == "accurate" else FAST_VIEWS))
+        recipe = recipe or EmbeddingRecipe()
+        self._views = recipe.accurate if mode == "accurate" else recipe.fast
+        self._prepare = recipe.prepare or (lambda crops: crops)
+        self._align = aligner or self._by_landmarks
         self._view_transforms = [view.transform(record.crop.size) for view in self._views]
         self._similarity = similarity.l2 if record.metric == "l2" else similarity.cosine
 
@@ -141,17 +115,20 @@ class FaceEmbedder:
         embeddings = np.zeros((sum(counts), self.record.dimensions or 0), dtype=np.float32)
         per_call = max(1, _BATCH // len(self._views))
         pending = [(i, k) for i, n in enumerate(counts) for k in range(n)]
-        transforms = [align.crop_transforms(f, self._crop.template_array(), self._crop.size) for f in faces]
+        transforms = [self._align(image, f) for image, f in zip(images, faces, strict=True)]
         for start in range(0, len(pending), per_call):
             chunk = pending[start : start + per_call]
             crops = np.concatenate([self._crops(images[i], transforms[i][k]) for i, k in chunk])
-            views = self._network(crops).reshape(len(chunk), len(self._views), -1)
+            views = self._network(self._prepare(crops)).reshape(len(chunk), len(self._views), -1)
             embeddings[start : start + per_call] = views.mean(axis=1)
         ends = np.cumsum(counts)
         parts = [embeddings[end - n : end] for n, end in zip(counts, ends, strict=True)]
         return [f.with_embeddings(part) for f, part in zip(faces, parts, strict=True)]
 
-    def _crops(self, image: ImageArray, transform: align.Transforms) -> ImageArray:
+    def _by_landmarks(self, _image: ImageArray, faces: Faces) -> Transforms:
+        return align.crop_transforms(faces, self._crop.template_array(), self._crop.size)
+
+    def _crops(self, image: ImageArray, transform: Transforms) -> ImageArray:
         """(V, S, S, 3): every view of one face."""
         moved = [
             (transform_of_view @ np.vstack([transform, [0, 0, 1]]))[:2] for transform_of_view in self._view_transforms

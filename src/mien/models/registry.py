@@ -5,10 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import cast
 
 from mien.errors import UnknownModelError
-from mien.models import arcface, centerface, dlib_resnet, yunet
-from mien.models.base import ModelEntry, Network, Record, RuntimeOptions, Task
+from mien.models import arcface, centerface, dlib_landmarks, dlib_resnet, yunet
+from mien.models.base import (
+    Aligner,
+    DetectorNetwork,
+    EmbedderNetwork,
+    ModelEntry,
+    Network,
+    Record,
+    RuntimeOptions,
+    Task,
+)
+from mien.models.detection import InputSize, ScaledDetector
+from mien.models.embedding import FaceEmbedder, Mode
 from mien.models.store import WeightsStore
 
 _log = logging.getLogger(__name__)
@@ -19,13 +31,14 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
         for entry in (
             centerface.ENTRY,
             dlib_resnet.ENTRY,
+            dlib_landmarks.ENTRY,
             yunet.ENTRY,
             arcface.ENTRY,
         )
     }
 )
 _OWN_FILE = "arcface:"
-DEFAULTS = ("centerface", "dlib-resnet")
+DEFAULTS = ("centerface", "dlib-resnet", "dlib-landmarks")
 """The models that `mien models pull` fetches when none is named."""
 
 
@@ -73,8 +86,25 @@ def load(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> Net
     weights = model.record.weights
     if not model.record.commercial_use:
         _log.warning("the weights of %s may not allow commercial use: see its licence", model.record.name)
+    defaults = [record(name).weights for name in DEFAULTS]  # those in the same archive come along
     if model.convert is None:
-        path = store.path(weights)
+        path = store.path(weights, siblings=defaults)
     else:
-        path = store.derived(weights, ".onnx", model.converter_version, model.convert)
+        path = store.derived(weights, model.converted_suffix, model.converter_version, model.convert, siblings=defaults)
     return model.network(path, options)
+
+
+def load_detector(
+    model: ModelEntry, store: WeightsStore, options: RuntimeOptions, *, size: InputSize, threshold: float | None
+) -> ScaledDetector:
+    """A detector for pictures of any size; see `ScaledDetector` and `load`."""
+    network = cast(DetectorNetwork, load(model, store, options))
+    return ScaledDetector(model.record, network, size=size, threshold=threshold)
+
+
+def load_embedder(model: ModelEntry, store: WeightsStore, options: RuntimeOptions, *, mode: Mode) -> FaceEmbedder:
+    """An embedder of faces, with the aligner that its recipe asks for; see `FaceEmbedder` and `load`."""
+    network = cast(EmbedderNetwork, load(model, store, options))
+    name = model.recipe.aligner
+    aligner = cast(Aligner, load(entry(name, "landmarks"), store, options)) if name else None
+    return FaceEmbedder(model.record, network, mode=mode, recipe=model.recipe, aligner=aligner)

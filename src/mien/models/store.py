@@ -127,18 +127,26 @@ class WeightsStore:
                 publish(file, self._target(weights))
         return [weights.filename for weights, _ in files]
 
-    def read(self, weights: WeightsFile) -> bytes:
+    def read(self, weights: WeightsFile, *, siblings: Sequence[WeightsFile] = ()) -> bytes:
         """The content, of which the very bytes that are returned were verified.
 
         Raises:
             WeightsError: it cannot be had.
         """
-        data = self.path(weights).read_bytes()
+        data = self.path(weights, siblings=siblings).read_bytes()
         if hashlib.sha256(data).hexdigest() != weights.sha256:
             raise WeightsError(f"{weights.filename} was changed while it was read: try again")
         return data
 
-    def derived(self, weights: WeightsFile, suffix: str, version: str, build: Callable[[bytes], bytes]) -> Path:
+    def derived(
+        self,
+        weights: WeightsFile,
+        suffix: str,
+        version: str,
+        build: Callable[[bytes], bytes],
+        *,
+        siblings: Sequence[WeightsFile] = (),
+    ) -> Path:
         """A form converted from a weights file, built once and cached beside it.
 
         Its own SHA-256 lies next to it and is checked before every use; it is built anew when they differ.
@@ -148,6 +156,7 @@ class WeightsStore:
             suffix: of the converted file, such as ".onnx".
             version: of the converter; another version is another file.
             build: converts the content of the source.
+            siblings: see `path`.
 
         Raises:
             WeightsError: the source cannot be had, or the cache cannot be written.
@@ -159,7 +168,7 @@ class WeightsStore:
             return target
         with disk_errors(self.root), self._exclusive(name, name) as work:
             if not _intact(target, stamp):  # another process may have built it meanwhile
-                data = build(self.read(weights))
+                data = build(self.read(weights, siblings=siblings))
                 # The file first: after a crash in between the stamp does not match, and it is built again.
                 for content, place in ((data, target), (hashlib.sha256(data).hexdigest().encode(), stamp)):
                     (work / "new").write_bytes(content)

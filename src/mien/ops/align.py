@@ -12,9 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.types import Faces, FloatArray, ImageArray
-
-Transforms = npt.NDArray[np.float64]
+from mien.types import Faces, FloatArray, ImageArray, Transforms
 
 _SMALLEST_SPREAD = 1e-3  # of landmarks, as a part of the box; below it they say nothing about scale or angle
 
@@ -60,7 +58,12 @@ def crop_transforms(faces: Faces, template: FloatArray, size: int) -> Transforms
     Returns:
         (N, 2, 3) float64, always finite.
     """
-    transforms = similarity_transforms(faces.landmarks, template)
+    return usable_transforms(similarity_transforms(faces.landmarks, template), faces, template, size)
+
+
+def usable_transforms(transforms: Transforms, faces: Faces, template: FloatArray, size: int) -> Transforms:
+    """Replace transforms that cannot be used by upright crops of the faces' boxes; see `crop_transforms`."""
+    transforms = transforms.copy()
     sides = np.maximum(np.max(faces.boxes[:, 2:] - faces.boxes[:, :2], axis=1, initial=0), 1.0)
     landmarks = faces.landmarks.astype(np.float64)  # whose squares cannot overflow
     with np.errstate(invalid="ignore"):
