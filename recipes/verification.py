@@ -188,7 +188,7 @@ def tuning_figures(x: Array, lfw: Lfw) -> dict[str, float]:
         own = np.flatnonzero(lfw.person == p)
         pairs = [(i, j) for a, i in enumerate(own) for j in own[a + 1 :] if (int(i), int(j)) not in listed]
         genuine += pairs
-        weight += [min(15, len(pairs)) / len(pairs)] * len(pairs)
+        weight += [min(15.0 / max(len(pairs), 1), 1.0)] * len(pairs)
     impostor = np.random.default_rng(0).integers(0, len(x), (1_600_000, 2))
     impostor = impostor[lfw.person[impostor[:, 0]] != lfw.person[impostor[:, 1]]]
     far = np.sort(distance(x, impostor))
