@@ -81,9 +81,7 @@ def calibrate(mode: str, pictures: list[Path], pairs_file: Path, cache: Path) ->
     free = found & ~np.isin(person, list(people))
     far = impostors(embedder, x[free], person[free])
     say = sys.stdout.write
-    say(
-        f"{mode}: faces in {found.sum()} of {len(found)}; {len(far):,} impostor pairs of {len(set(person[free]))} people\n"
-    )
+    say(f"{mode}: faces in {found.sum()} of {len(found)}; {len(far):,} pairs of {len(set(person[free]))} people\n")
     pairs, weights = genuine_pairs(stems, person, reported)
     a, b = np.array([p for p in pairs if found[p[0]] and found[p[1]]]).T
     near = embedder.similarity(x[a], x[b])

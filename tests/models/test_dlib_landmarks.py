@@ -1,12 +1,22 @@
 """The landmark trees against a plain, pixel-by-pixel evaluation of trees made up here."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mien.errors import WeightsError
-from mien.models.dlib_landmarks import DlibLandmarks, Forests, dlib_boxes, read_forests
+from mien import Faces, WeightsError, WeightsStore, load_image
+from mien.models.dlib_landmarks import (
+    CENTERFACE_TEMPLATE,
+    RECORD,
+    DlibAligner,
+    DlibLandmarks,
+    Forests,
+    dlib_boxes,
+    read_forests,
+)
+from mien.ops import align
 
 STAGES, TREES, PIXELS = 2, 3, 12
 
@@ -136,3 +146,40 @@ def test_boxes_follow_the_face():
     np.testing.assert_allclose(moved, box * 2 + 7, rtol=1e-5)
     assert (box[0, :2] < face[0].min(axis=0)).all()
     assert (box[0, 2:] > face[0].max(axis=0)).all()
+
+
+@pytest.fixture(scope="module")
+def finder() -> DlibLandmarks:
+    data = WeightsStore().path(RECORD.weights).read_bytes()
+    return DlibLandmarks(read_forests(data))
+
+
+def test_parity_with_dlib_on_photographs(finder, portrait, astronaut):
+    """dlib rounds its points to whole pixels; its boxes hold the last pixel, so they are one larger than ours."""
+    with np.load(Path(__file__).parents[1] / "fixtures" / "dlib_reference.npz") as reference:
+        for photo, boxes, points in zip((portrait, astronaut), reference["boxes"], reference["points"], strict=True):
+            found = finder(load_image(photo), boxes.astype(np.float32))
+            np.testing.assert_allclose(found, points, atol=0.51)
+
+
+def test_crops_are_cut_by_both_kinds_of_points(finder, analyzer, portrait):
+    image = load_image(portrait)
+    faces = analyzer(image)
+    (transform,) = DlibAligner(finder)(image, faces)
+    eyes = align.apply(transform[None], faces.landmarks[:, :2])[0]
+    np.testing.assert_allclose(eyes, CENTERFACE_TEMPLATE[:2], atol=5)
+    scale = np.hypot(*transform[:, 0])
+    assert 0.5 < scale < 2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 200.0])
+def test_degenerate_landmarks_are_cut_by_the_box(finder, value):
+    image = np.zeros((300, 300, 3), np.uint8)
+    good = np.float32([[120, 120], [180, 120], [150, 150], [130, 180], [170, 180]])
+    landmarks = np.stack([good, np.full((5, 2), value, np.float32)])
+    faces = Faces(np.float32([[100, 90, 200, 220]] * 2), np.ones(2, np.float32), landmarks, (300, 300))
+    transforms = DlibAligner(finder)(image, faces)
+    assert np.isfinite(transforms).all()
+    assert transforms[1, 0, 1] == transforms[1, 1, 0] == 0  # upright
+    centre = align.apply(transforms, np.float32([[[150, 155]]] * 2))[1, 0]
+    np.testing.assert_allclose(centre, np.mean(CENTERFACE_TEMPLATE, axis=0), atol=1e-3)
