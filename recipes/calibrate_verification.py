@@ -67,7 +67,7 @@ def genuine_pairs(
         own = [(i, j) for i, j in combinations(np.flatnonzero(person == name), 2)]
         own = [(i, j) for i, j in own if frozenset((stems[i], stems[j])) not in reported]
         pairs += own
-        weights += [min(15, len(own)) / len(own)] * len(own)
+        weights += [min(15, len(own)) / max(1, len(own))] * len(own)
     return pairs, np.array(weights, dtype=np.float32)
 
 

@@ -21,6 +21,7 @@ import cv2
 import dlib
 import numpy as np
 import numpy.typing as npt
+from density import DensityScale
 
 from mien.models import registry
 from mien.models.base import CropView, RuntimeOptions
@@ -36,7 +37,6 @@ from mien.models.dlib_landmarks import (
 )
 from mien.models.store import WeightsStore
 from mien.ops import align
-from mien.ops.density import DensityScale
 from mien.ops.tint import tint_grey
 
 Array = npt.NDArray[np.float64]

@@ -69,7 +69,7 @@ def mien() -> Mien:
             [sys.executable, "-m", "mien", *map(str, arguments)],
             input=stdin,
             capture_output=True,
-            timeout=120,
+            timeout=300,
             check=False,
             env={**os.environ, **environment},
         )

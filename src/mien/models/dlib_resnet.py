@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mien.errors import WeightsError
 from mien.models import dlib_landmarks
 from mien.models.base import (
+    Calibration,
     CropSpec,
     CropView,
     EmbeddingRecipe,
@@ -30,6 +31,10 @@ from mien.models.runtime import Session
 from mien.ops.tint import tint_grey
 from mien.types import FloatArray, ImageArray
 
+_CALIBRATED_ON = (
+    "1,198,786 pairs of the 1,468 people of lfw_dev who are in no pair of lfw_dev_pairs; probabilities also on its"
+    " unlisted pairs of one person (recipes/calibrate_verification.py)"
+)
 RECORD = Record(
     name="dlib-resnet",
     task="embedding",
@@ -61,6 +66,18 @@ RECORD = Record(
     input_notes="RGB, channel means (122.782, 117.001, 104.298) subtracted, divided by 256 (both inside the graph)",
     metric="l2",
     dimensions=128,
+    calibrations={
+        "fast": Calibration(
+            thresholds={"1e-2": 0.4780, "1e-3": 0.5702, "1e-4": 0.6557},
+            logistic=(42.058, -19.742),
+            source=_CALIBRATED_ON,
+        ),
+        "accurate": Calibration(
+            thresholds={"1e-2": 0.4856, "1e-3": 0.5781, "1e-4": 0.6608},
+            logistic=(40.651, -19.397),
+            source=_CALIBRATED_ON,
+        ),
+    },
 )
 _SCALE = 1.0 / 256.0
 
