@@ -105,17 +105,19 @@ class TestTarAtFar:
         allowed = [t for t in [*s, 2.0] if np.mean(s[~same] >= t) <= far + 1e-9]
         assert got["far"] == pytest.approx(max(np.mean(s[same] >= t) for t in allowed))
 
-    def test_a_rate_is_absent_below_one_expected_false_match(self):
-        s, same = gaussians(n=1000)
-        assert set(metrics.tar_at_far(metrics.roc(s, same))) == {"1e-2", "1e-3"}
-        keep = np.arange(len(s)) != len(s) - 1
-        assert set(metrics.tar_at_far(metrics.roc(s[keep], same[keep]))) == {"1e-2"}
+    def test_a_rate_below_one_expected_false_match_says_no_more_than_none_among_them(self):
+        s, same = gaussians(n=999)
+        curve = metrics.roc(s, same)
+        assert [metrics.measurable(999, rate) for rate in (1e-2, 1e-3)] == [True, False]
+        assert metrics.measurable(1000, 1e-3)
+        assert metrics.tar_at_far(curve)["1e-3"] == metrics.tar_at_far(curve)["1e-4"] == metrics.tar_at_zero(curve)
+        assert metrics.tar_at_far(curve)["1e-2"] > metrics.tar_at_zero(curve)
 
     def test_exactly_the_allowed_number_of_false_matches(self):
         impostors = np.arange(1000) / 1000  # 10 of them at or above 0.990
         s = np.concatenate([[0.9905, 0.9885], impostors])
         same = np.arange(1002) < 2
-        assert metrics.tar_at_far(metrics.roc(s, same)) == {"1e-2": 0.5, "1e-3": 0.0}
+        assert metrics.tar_at_far(metrics.roc(s, same)) == {"1e-2": 0.5, "1e-3": 0.0, "1e-4": 0.0}
 
 
 class TestBestThreshold:

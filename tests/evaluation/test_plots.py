@@ -33,6 +33,7 @@ def report(model: str = "toy", *, missed: int = 0, fixed: bool = False, gap: flo
         accuracy_se=0.01,
         fold_accuracies=(0.97, 0.99),
         fold_thresholds=(0.3, 0.32),
+        impostors=curve.impostors,
         tar_at_far=metrics.tar_at_far(curve),
         tar_at_zero=metrics.tar_at_zero(curve),
         auc=metrics.auc(curve),

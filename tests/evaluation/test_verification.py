@@ -138,7 +138,7 @@ class TestMissed:
     def test_a_missed_genuine_pair_lowers_the_curve(self):
         rows = [(-0.1, True, k % 2) for k in range(9)] + [(-9, False, k % 2) for k in range(100)]
         report = evaluate([*rows, (None, True, 0)])
-        assert report.tar_at_far == {"1e-2": pytest.approx(0.9)}
+        assert report.tar_at_far == dict.fromkeys(("1e-2", "1e-3", "1e-4"), pytest.approx(0.9))
         assert report.tar_at_zero == pytest.approx(0.9)
         assert report.auc == pytest.approx(0.9)
 
@@ -206,14 +206,15 @@ def test_to_dict_is_the_contract():
     out = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert set(out) == {
         *("protocol", "n", "model", "detector", "accuracy", "tar_at_far", "tar_at_zero", "auc", "eer"),
-        *("missed", "missed_pairs", "pictures", "at_thresholds", "probability"),
+        *("missed", "missed_pairs", "pictures", "impostors", "at_thresholds", "probability"),
     }
     assert out["n"] == 201
     assert out["model"] == "toy"
     assert out["missed"] == 1
     assert set(out["accuracy"]) == {"mean", "se", "folds", "thresholds"}
     assert out["accuracy"]["mean"] == pytest.approx(1 - 1 / 210, abs=1e-6)
-    assert out["tar_at_far"] == {"1e-2": pytest.approx(100 / 101, abs=1e-6)}
+    assert out["tar_at_far"] == dict.fromkeys(("1e-2", "1e-3", "1e-4"), pytest.approx(100 / 101, abs=1e-6))
+    assert out["impostors"] == 100
     assert out["at_thresholds"]["1e-3"]["fnmr"] == pytest.approx(1 / 101, abs=1e-6)
 
 

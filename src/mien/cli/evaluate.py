@@ -107,10 +107,14 @@ def _table(report: VerificationReport) -> Table:
 
 def _figures(report: VerificationReport) -> list[tuple[str, str]]:
     """(name, value) of everything but the fixed thresholds."""
+    from mien.evaluation import metrics
+
     rows = [("Accuracy", f"{report.accuracy:.2%} ± {report.accuracy_se:.2%}")]
-    rows += [(f"TAR at FAR {name}", f"{value:.2%}") for name, value in report.tar_at_far.items()]
+    for name, value in report.tar_at_far.items():
+        few = not metrics.measurable(report.impostors, float(name))
+        caveat = f" (no false match among {report.impostors:,})" if few else ""
+        rows.append((f"TAR at FAR {name}{caveat}", f"{value:.2%}"))
     rows += [
-        ("TAR with no false match", f"{report.tar_at_zero:.2%}"),
         ("Equal error rate", f"{report.eer:.2%}"),
         ("Area under the ROC", f"{report.auc:.5f}"),
         ("Pictures with no face found", f"{report.missed:,} of {report.pictures:,}"),

@@ -80,11 +80,10 @@ def measurable(count: int, rate: float) -> bool:
 
 
 def tar_at_far(curve: Roc, rates: Mapping[str, float] = FALSE_MATCH_RATES) -> dict[str, float]:
-    """True match rate at each false match rate that the impostor pairs can measure.
+    """True match rate at each false match rate.
 
-    A rate is left out where there are fewer than 1 / rate impostor pairs. With 600 of them "at 1e-4" would
-    only say "with no false match among 600", at a threshold whose FMR may well be fifty times higher:
-    `tar_at_zero` says that under its own name.
+    With fewer than 1 / rate impostor pairs (see `measurable`) it only says "with no false match among them", the same
+    as `tar_at_zero`: at a threshold whose true FMR may well be higher. Who shows it must say so.
 
     Args:
         curve: from `roc`.
@@ -94,11 +93,7 @@ def tar_at_far(curve: Roc, rates: Mapping[str, float] = FALSE_MATCH_RATES) -> di
         By name, the highest TMR whose measured FMR does not exceed the rate. No interpolation: a threshold
         exists that has exactly these error rates on these pairs.
     """
-    return {
-        name: float(curve.tmr[curve.fmr <= rate * (1 + _ROUNDING)][-1])
-        for name, rate in rates.items()
-        if measurable(curve.impostors, rate)
-    }
+    return {name: float(curve.tmr[curve.fmr <= rate * (1 + _ROUNDING)][-1]) for name, rate in rates.items()}
 
 
 def tar_at_zero(curve: Roc) -> float:

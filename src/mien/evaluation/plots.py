@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError
-from mien.evaluation.metrics import FALSE_MATCH_RATES, Floats, Roc
+from mien.evaluation.metrics import FALSE_MATCH_RATES, Floats, Roc, measurable
 from mien.evaluation.verification import VerificationReport
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
@@ -34,7 +34,7 @@ def plot_roc(reports: VerificationReport | Sequence[VerificationReport], path: P
     """Draw ROC curves: true match rate over false match rate, the latter on a logarithmic axis.
 
     Each curve ends on the left at its lowest measurable rate, one false match among its impostor pairs; what
-    lies further left would be a guess. Dots mark the rates of `tar_at_far`.
+    lies further left would be a guess. Dots mark the rates of `tar_at_far` that can be measured.
 
     Args:
         reports: one or several to compare.
@@ -69,6 +69,8 @@ def _draw_curve(axes: Any, report: VerificationReport, number: int) -> float:
     axes.plot(fmr, tmr, color=colour, linestyle=_LINES[number % len(_LINES)], linewidth=1.8, label=label)
     for name, rate in report.tar_at_far.items():
         x = FALSE_MATCH_RATES[name]
+        if not measurable(report.impostors, x):
+            continue
         axes.plot([x], [rate], "o", color=colour, markersize=6, markeredgecolor="white", clip_on=False, zorder=3)
     return float(tmr[0])
 

@@ -120,7 +120,9 @@ class VerificationReport:
         accuracy_se: its standard error over folds.
         fold_accuracies: one per fold.
         fold_thresholds: one per fold, chosen on the other folds.
-        tar_at_far: by name ("1e-3"), where there are enough impostor pairs to measure it.
+        impostors: number of pairs of different people in which both faces were found. Fewer than 1 / rate cannot
+            measure a rate: `tar_at_far` then equals `tar_at_zero`.
+        tar_at_far: by name ("1e-3").
         tar_at_zero: TMR at the laxest threshold without any false match.
         auc: area under the ROC.
         eer: equal error rate.
@@ -142,6 +144,7 @@ class VerificationReport:
     accuracy_se: float
     fold_accuracies: tuple[float, ...]
     fold_thresholds: tuple[float, ...]
+    impostors: int
     tar_at_far: Mapping[str, float]
     tar_at_zero: float
     auc: float
@@ -169,7 +172,8 @@ class VerificationReport:
         out["tar_at_far"] = {name: round(value, _DECIMALS) for name, value in self.tar_at_far.items()}
         for name in ("tar_at_zero", "auc", "eer"):
             out[name] = round(getattr(self, name), _DECIMALS)
-        out |= {"missed": self.missed, "missed_pairs": self.missed_pairs, "pictures": self.pictures}
+        out |= {"missed": self.missed, "missed_pairs": self.missed_pairs}
+        out |= {"pictures": self.pictures, "impostors": self.impostors}
         if self.fixed:
             out["at_thresholds"] = {name: fixed.to_dict() for name, fixed in self.fixed.items()}
         if self.brier is not None and self.ece is not None:
@@ -217,6 +221,7 @@ def evaluate_verification(pairs: Pairs, describe: Describer, *, progress: Progre
         accuracy_se=metrics.standard_error(accuracies),
         fold_accuracies=tuple(accuracies),
         fold_thresholds=tuple(thresholds),
+        impostors=curve.impostors,
         tar_at_far=metrics.tar_at_far(curve),
         tar_at_zero=metrics.tar_at_zero(curve),
         auc=metrics.auc(curve),
