@@ -28,6 +28,7 @@ ELSEWHERE = {
     "make bench": "installs peers; `mien benchmark` is run here",
     "make models-page": "test_models_page_is_fresh compares its output",
     "python recipes/dlib_parity.py": "needs dlib; its result is tests/fixtures/dlib_reference.npz",
+    "python recipes/detector_limits.py": "minutes on the development data",
     "python recipes/verification.py": "hours of work on the development data",
 }
 

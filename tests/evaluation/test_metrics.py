@@ -99,9 +99,6 @@ class TestTarAtFar:
     def test_is_the_best_over_all_thresholds(self, data, far):
         s, same = data
         got = metrics.tar_at_far(metrics.roc(s, same), {"far": far})
-        if (~same).sum() < 1 / far:
-            assert got == {}
-            return
         allowed = [t for t in [*s, 2.0] if np.mean(s[~same] >= t) <= far + 1e-9]
         assert got["far"] == pytest.approx(max(np.mean(s[same] >= t) for t in allowed))
 

@@ -38,7 +38,11 @@ RECORD = Record(
     commercial_use=True,
     origin="Xu et al. 2019, CenterFace: Joint Face Detection and Alignment Using Face as Point, arXiv:1911.03599",
     training_data="WIDER FACE",
-    limits="Misses faces under about 10 pixels, strong profiles, and faces rotated by more than about 60 degrees.",
+    limits="Misses small and turned faces: of 394 faces of lfw_dev it finds 92 % at 16 pixels wide, 18 % at 12, none at 8;"
+    " 99 % rotated by 45 degrees, 85 % by 90, 66 % upside down. Profiles were not measured.",
+    metrics={
+        "lfw_dev": "central face found in 3,937 of 3,937 pictures at the default threshold (recipes/LOG.md)",
+    },
     input_notes="RGB 0..255, no mean or scale, height and width multiples of 32",
     threshold=0.5,
 )
