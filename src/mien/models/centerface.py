@@ -38,8 +38,8 @@ RECORD = Record(
     commercial_use=True,
     origin="Xu et al. 2019, CenterFace: Joint Face Detection and Alignment Using Face as Point, arXiv:1911.03599",
     training_data="WIDER FACE",
-    limits="Misses small and turned faces: of 394 faces of lfw_dev it finds 92 % at 16 pixels wide, 18 % at 12, none at 8;"
-    " 99 % rotated by 45 degrees, 85 % by 90, 66 % upside down. Profiles were not measured.",
+    limits="Misses small and turned faces: of 394 faces of lfw_dev it finds 92 % at 16 pixels wide, 18 % at 12, none at"
+    " 8; 99 % rotated by 45 degrees, 85 % by 90, 66 % upside down. Profiles were not measured.",
     metrics={
         "lfw_dev": "central face found in 3,937 of 3,937 pictures at the default threshold (recipes/LOG.md)",
     },
