@@ -72,6 +72,26 @@ def test_a_bad_file_never_stops_the_others(mien, portrait, astronaut, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.jpg", "d.jpg"]
 
 
+def test_saving_never_replaces_a_picture_that_was_given(mien, portrait, tmp_path):
+    photo = tmp_path / "one.jpg"
+    shutil.copy(portrait, photo)
+    for given in (photo, tmp_path):
+        done = mien("analyze", given, "--save", tmp_path)
+        assert done.returncode == 2
+        assert b"that is the picture itself" in done.stderr
+        assert photo.read_bytes() == portrait.read_bytes()
+
+
+def test_saving_never_puts_one_picture_over_another(mien, portrait, astronaut, tmp_path):
+    for folder, photo in (("a", portrait), ("b", astronaut)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(photo, tmp_path / folder / "one.jpg")
+    done = mien("analyze", tmp_path / "a" / "one.jpg", tmp_path / "b" / "one.jpg", "--save", tmp_path / "out")
+    assert done.returncode == 2
+    assert b"has the name of" in done.stderr
+    assert load_image(tmp_path / "out" / "one.jpg").shape == load_image(portrait).shape
+
+
 def test_saved_pictures_are_annotated_and_keep_their_place(mien, portrait, tmp_path):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     shutil.copy(portrait, tmp_path / "in" / "deep" / "one.jpg")
