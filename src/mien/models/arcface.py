@@ -7,6 +7,7 @@ registered here, and any ONNX file of the user's own (`entry_from_file`).
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -179,11 +180,14 @@ def entry_from_file(
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
     dimensions = _dimensions(data, path)
     sha256 = hashlib.sha256(data).hexdigest()
+    # In the cache, file names are plain ASCII that starts with a letter or digit.
+    filename = re.sub(r"[^A-Za-z0-9._-]|^[._-]", "_", path.name)
+    filename = f"own{filename}" if filename.startswith("_") else filename
     record = Record(
         name=f"arcface:{path.stem}@{sha256[:8]}",
         task="embedding",
         summary=f"{dimensions}-D embeddings compared by angle; a file of the user's own",
-        weights=WeightsFile(path.name, sha256, len(data), (FileSource(str(path.absolute())),)),
+        weights=WeightsFile(filename, sha256, len(data), (FileSource(str(path.absolute())),)),
         licence_code="Apache-2.0",
         licence_weights="unknown to mien: ask whoever made the file",
         commercial_use=False,  # unless its maker says so; the usual files of this kind forbid it
