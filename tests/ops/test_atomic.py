@@ -22,9 +22,8 @@ def test_the_new_content_takes_the_place_of_the_old(tmp_path):
 def test_a_block_that_fails_leaves_the_old_and_nothing_else(tmp_path):
     target = tmp_path / "file"
     target.write_text("old")
-    with pytest.raises(ZeroDivisionError), written_whole(target) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+    with pytest.raises(TypeError), written_whole(target) as temporary, temporary.open("w") as file:
+        file.writelines(["half", None])
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
