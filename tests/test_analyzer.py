@@ -100,6 +100,10 @@ def test_verify_compares_the_largest_faces(analyzer, portrait, astronaut):
 def test_unknown_models_and_bad_arrays_are_refused():
     with pytest.raises(UnknownModelError, match="dlib-resnet"):
         FaceAnalyzer(embedder="centerface")
+    with pytest.raises(ValueError, match="'emotion'"):
+        FaceAnalyzer(only=("detect", "emotion"))
+    with pytest.raises(ValueError, match="only is 'embed'"):
+        FaceAnalyzer(only="embed")
     with pytest.raises(ValueError, match="size"):
         _ = FaceAnalyzer(size=3).detector
     with pytest.raises(ImageError):

@@ -63,6 +63,7 @@ class FaceAnalyzer:
 
     Raises:
         UnknownModelError: no such model.
+        ValueError: `only` names something else.
     """
 
     def __init__(
@@ -82,6 +83,8 @@ class FaceAnalyzer:
         self._detector_entry = registry.entry(detector, "detection")
         self._embedder_entry = registry.entry(embedder, "embedding")
         self._only = tuple(only)
+        if unknown := set(self._only) - set(TASKS):
+            raise ValueError(f"only is {only!r}; {sorted(unknown)} are not among {TASKS}")
         self._size = size
         self._threshold = threshold
         self._mode: Mode = "accurate" if accurate else "fast"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +74,26 @@ def test_a_bad_file_never_stops_the_others(mien, portrait, astronaut, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.jpg", "d.jpg"]
 
 
+def test_saving_never_replaces_a_picture_that_was_given(mien, portrait, tmp_path):
+    photo = tmp_path / "one.jpg"
+    shutil.copy(portrait, photo)
+    for given in (photo, tmp_path):
+        done = mien("analyze", given, "--save", tmp_path)
+        assert done.returncode == 2
+        assert b"that is the picture itself" in done.stderr
+        assert photo.read_bytes() == portrait.read_bytes()
+
+
+def test_saving_never_puts_one_picture_over_another(mien, portrait, astronaut, tmp_path):
+    for folder, photo in (("a", portrait), ("b", astronaut)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(photo, tmp_path / folder / "one.jpg")
+    done = mien("analyze", tmp_path / "a" / "one.jpg", tmp_path / "b" / "one.jpg", "--save", tmp_path / "out")
+    assert done.returncode == 2
+    assert b"has the name of" in done.stderr
+    assert load_image(tmp_path / "out" / "one.jpg").shape == load_image(portrait).shape
+
+
 def test_saved_pictures_are_annotated_and_keep_their_place(mien, portrait, tmp_path):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     shutil.copy(portrait, tmp_path / "in" / "deep" / "one.jpg")
@@ -131,7 +153,28 @@ def test_interrupting_leaves_whole_lines(portrait, tmp_path):
 def test_a_reader_that_leaves_is_no_error(portrait, tmp_path):
     for i in range(50):
         shutil.copy(portrait, tmp_path / f"{i:03}.jpg")
-    command = f"'{sys.executable}' -m mien analyze '{tmp_path}' --json | head -n 1"
+    command = f"set -o pipefail; '{sys.executable}' -m mien analyze '{tmp_path}' --json | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0
     assert json.loads(done.stdout)["schema"] == 1
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_does_not_fit_is_one_line(portrait):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "mien", "analyze", str(portrait), "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 2
+    assert b"No space left" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file name is text")
+def test_a_file_name_that_is_no_text(mien, portrait, tmp_path):
+    shutil.copy(portrait, os.fsencode(tmp_path) + b"/\xff.jpg")
+    as_json = mien("analyze", tmp_path, "--json", PYTHONIOENCODING="utf-8:strict")
+    assert os.fsencode(json.loads(as_json.stdout)["image"]["path"]).endswith(b"/\xff.jpg")
+    as_table = mien("analyze", tmp_path, PYTHONIOENCODING="utf-8:strict")
+    assert as_table.returncode == 0
+    assert b"\\udcff.jpg  512 x 600  1 face" in as_table.stdout

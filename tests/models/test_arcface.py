@@ -17,6 +17,7 @@ from mien.errors import UnknownModelError, WeightsError
 from mien.models import arcface
 from mien.models.base import FileSource, RuntimeOptions
 from mien.models.embedding import FaceEmbedder
+from mien.models.store import WeightsStore
 from mien.ops import align
 from mien.types import Faces
 
@@ -208,6 +209,17 @@ def test_own_file(tmp_path, batch, dimensions):
     assert entry.convert is not None
     network = entry.network(entry.convert(path.read_bytes()), OPTIONS)
     assert network(random_crops(3)).shape == (3, dimensions)
+
+
+@pytest.mark.parametrize("name", ["my model.onnx", "モデル.onnx", ".hidden.onnx", "-.onnx"])
+def test_own_file_of_any_name(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(published())
+    entry = arcface.entry_from_file(path)
+    assert entry.convert is not None
+    store = WeightsStore(tmp_path / "cache")
+    assert store.path(entry.record.weights) == path
+    assert store.derived(entry.record.weights, ".onnx", "1", entry.convert).is_file()
 
 
 def test_own_file_by_name(sface):

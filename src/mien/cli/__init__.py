@@ -5,22 +5,20 @@ Exit codes: 0 done (verify: same person), 1 the answer is no, 2 bad input or usa
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+from io import TextIOWrapper
 from types import FrameType
 
 
 def main() -> None:
     """Entry point of the `mien` command."""
     signal.signal(signal.SIGINT, _interrupted)
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files may be no text; a table shows them escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     from mien.cli.app import app  # after the handler: Ctrl-C works while this loads
 
-    try:
-        app()
-    except BrokenPipeError:  # the reader of our output has left: not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    app()
 
 
 def _interrupted(_signal: int, _frame: FrameType | None) -> None:

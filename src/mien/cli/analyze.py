@@ -113,6 +113,7 @@ class _Output:
         self._embeddings = embeddings
         self._save = save
         self._roots = roots
+        self._saved: dict[Path, str] = {}  # target -> the picture that it was made of
         self.failures: list[str] = []
 
     def add(self, result: FileResult) -> None:
@@ -137,10 +138,23 @@ class _Output:
         assert result.faces is not None  # noqa: S101
         target = folder / self._relative(result.path)
         try:
+            self._check_target(target, result.path)
             _make_folder(target.parent)
             save_image(target, draw_faces(result.image, result.faces))
         except MienError as error:
             self.failures.append(str(error))
+
+    def _check_target(self, target: Path, source: str) -> None:
+        """Refuse to lose a picture: an original, or one that was saved a moment ago.
+
+        Raises:
+            MienError: the annotated picture would take its place.
+        """
+        if source != STDIN and target.exists() and target.samefile(source):
+            raise MienError(f"--save {target}: that is the picture itself; choose another folder")
+        first = self._saved.setdefault(target, source)
+        if first != source:
+            raise MienError(f"--save {target}: {source} has the name of {first}; give their folder instead")
 
     def _relative(self, path: str) -> Path:
         """Where below DIR: as below the folder that was given, and never outside of DIR."""
@@ -176,6 +190,6 @@ def _print_table(record: dict[str, Any]) -> None:
         for i, face in enumerate(faces, 1)
     ]
     console = stdout()
-    console.print(title, style="bold", highlight=False, markup=False)
+    console.print(title, style="bold", highlight=False, markup=False, emoji=False, soft_wrap=True)
     if rows:
         console.print(table(["face", "score", "box x1, y1, x2, y2", "eyes (left, right)"], rows))

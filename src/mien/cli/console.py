@@ -6,10 +6,12 @@ rich is imported when something is first printed with it: `mien analyze --json` 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -24,13 +26,12 @@ if TYPE_CHECKING:
 
 EXIT_NO = 1
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 T = TypeVar("T")
 
 
 class Commands(TyperGroup):
-    """A group of commands that reports what mien raises on purpose as one line and leaves with exit code 2."""
+    """A group of commands that reports what mien raises on purpose, and a full disk, as one line with exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -39,6 +40,18 @@ class Commands(TyperGroup):
         except MienError as error:
             report_error(str(error))
             raise typer.Exit(EXIT_BAD_INPUT) from error
+        except OSError as error:  # of standard output: what fails elsewhere is a MienError
+            _abandon_stdout()
+            if isinstance(error, BrokenPipeError):  # the reader of our output has left: not an error
+                raise typer.Exit from error
+            report_error(str(error))
+            raise typer.Exit(EXIT_BAD_INPUT) from error
+
+
+def _abandon_stdout() -> None:
+    """Let what is left in the buffer of standard output go nowhere, or Python fails once more when it exits."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def report_error(message: str) -> None:
@@ -64,7 +77,12 @@ def stderr() -> Console:
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print a result as JSON on standard output, in one write: an interrupt cannot leave half a line."""
-    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file name that is no text, or a terminal without its characters
+        text = json.dumps(value, indent=indent)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
@@ -125,9 +143,14 @@ class DownloadBars:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._told: set[str] = set()
+        self._lock = Lock()  # models are fetched by several threads, and rich draws one set of bars
 
     def __call__(self, done: int, total: int, what: str) -> None:
         """Report; see `mien.models.store.Progress`."""
+        with self._lock:
+            self._show(done, total, what)
+
+    def _show(self, done: int, total: int, what: str) -> None:
         if not sys.stderr.isatty():
             if what not in self._told:
                 typer.echo(f"fetching {what} ({megabytes(total)})", err=True)

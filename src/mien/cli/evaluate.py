@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 from mien.cli import options
 from mien.cli.console import Commands, print_json, progress_bar, stdout
 from mien.errors import MienError
+from mien.ops.atomic import written_whole
 
 # The models, numpy and rich are imported where they are needed: `mien --help` waits for none of them.
 if TYPE_CHECKING:
@@ -52,17 +52,17 @@ def verification(
 
     # What can be refused at once is, not after minutes of work.
     if out is not None:
-        _check_folder(out)
+        _check_target(out)
     if roc is not None:
-        _check_folder(roc)
+        _check_target(roc)
         check_plot(roc)
     listed = read_pairs(pairs, root)
     describe = make_describer(detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device)
     with progress_bar("describing faces") as progress:
         report = evaluate_verification(listed, describe, progress=progress)
+    _print(report, as_json=as_json)  # first: a full disk must not take what minutes of work gave
     if out is not None:
         _write(out, json.dumps(report.to_dict(), indent=2) + "\n")
-    _print(report, as_json=as_json)
     if roc is not None:
         plot_roc(report, roc)
 
@@ -125,18 +125,16 @@ def _figures(report: VerificationReport) -> list[tuple[str, str]]:
     return rows
 
 
-def _check_folder(path: Path) -> None:
+def _check_target(path: Path) -> None:
+    if path.is_dir():
+        raise MienError(f"{path}: cannot be written: it is a folder; name a file in it")
     if not path.parent.is_dir():
         raise MienError(f"{path}: its folder does not exist; make it first")
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise MienError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -21,10 +21,8 @@ _JSON = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 class Registry(Protocol):
     """What the commands need of `mien.models.registry`."""
 
-    @property
-    def DEFAULTS(self) -> tuple[str, ...]:  # noqa: N802
-        """Names of the models that are used when nobody asks for others."""
-        ...
+    DEFAULTS: tuple[str, ...]
+    """Names of the models that are used when nobody asks for others."""
 
     def records(self) -> Mapping[str, Record]:
         """All records, by name."""

@@ -234,10 +234,11 @@ def _summary(contestant: Contestant, turns: Sequence[dict[str, Any]] | None) -> 
 def _turn(index: int, photo: Path, threads: int) -> dict[str, Any]:
     command = [sys.executable, "-m", __name__, str(index), str(photo), str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    said = done.stdout.strip().splitlines()
+    if done.returncode != 0 or not (said and said[-1].startswith("{")):  # some peers leave with 0 when they give up
+        last = (done.stderr.strip().splitlines() or said or ["no message"])[-1]
         raise MienError(f"benchmark of {CONTESTANTS[index].name!r} failed: {last}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(said[-1])
     return result
 
 

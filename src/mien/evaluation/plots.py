@@ -11,6 +11,7 @@ import numpy as np
 from mien.errors import MienError
 from mien.evaluation.metrics import FALSE_MATCH_RATES, Floats, Roc, measurable
 from mien.evaluation.verification import VerificationReport
+from mien.ops.atomic import written_whole
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -172,9 +173,10 @@ def _check_format(figure: Any, path: Path) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Write the figure; matplotlib takes the format from the suffix."""
+    """Write the figure in the format that the suffix names."""
     _check_format(figure, path)
     try:
-        figure.savefig(path)
+        with written_whole(path) as temporary:
+            figure.savefig(temporary, format=path.suffix.lower().lstrip("."))
     except OSError as error:
         raise MienError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -7,15 +7,15 @@ entry is compared with that and all of it is refused at the first difference.
 from __future__ import annotations
 
 import os
-import secrets
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mien.errors import WeightsError
-from mien.models._files import copy_verified, publish, sha256_of
+from mien.models._files import copy_verified, sha256_of
 from mien.models._package import extract
 from mien.models.base import PackageSource, WeightsFile
+from mien.ops.atomic import written_whole
 
 _PADDING = 1 << 20
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
@@ -27,22 +27,21 @@ def write_archive(files: Sequence[tuple[WeightsFile, Path]], archive: Path) -> N
     Raises:
         WeightsError: the archive cannot be written.
     """
-    draft = archive.with_name(f".{archive.name}.{secrets.token_hex(4)}")
     try:
-        with tarfile.open(draft, "x:", format=tarfile.PAX_FORMAT) as tar:
-            for weights, path in files:
-                entry = tarfile.TarInfo(weights.filename)
-                entry.size = weights.size
-                entry.mode = 0o644
-                with path.open("rb") as stream:
-                    tar.addfile(entry, stream)
-        publish(draft, archive)
+        with written_whole(archive) as draft, draft.open("xb") as out:
+            with tarfile.open(fileobj=out, mode="w:", format=tarfile.PAX_FORMAT) as tar:
+                for weights, path in files:
+                    entry = tarfile.TarInfo(weights.filename)
+                    entry.size = weights.size
+                    entry.mode = 0o644
+                    with path.open("rb") as stream:
+                        tar.addfile(entry, stream)
+            out.flush()
+            os.fsync(out.fileno())  # it goes to another machine: pulled out early, it must not be half there
     except OSError as error:
         raise WeightsError(
             f"{archive} cannot be written ({error.strerror or error}): choose another place for it"
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read_archive(archive: Path, known: Sequence[WeightsFile], work: Path) -> list[tuple[WeightsFile, Path]]:

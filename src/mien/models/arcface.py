@@ -7,6 +7,7 @@ registered here, and any ONNX file of the user's own (`entry_from_file`).
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import WeightsError
+from mien.models import _onnx
 from mien.models.base import (
     CropSpec,
     FileSource,
@@ -91,9 +93,9 @@ def open_batch(data: bytes) -> bytes:
     Raises:
         WeightsError: not such a file.
     """
-    model = _parsed(data)
+    model = _onnx.parsed(data, "the file")
     graph = model.graph
-    inputs = _inputs(graph)
+    inputs = _onnx.inputs(graph)
     del graph.input[:]
     graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, 8)  # older ones want weights among the inputs
@@ -178,11 +180,14 @@ def entry_from_file(
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
     dimensions = _dimensions(data, path)
     sha256 = hashlib.sha256(data).hexdigest()
+    # In the cache, file names are plain ASCII that starts with a letter or digit.
+    filename = re.sub(r"[^A-Za-z0-9._-]|^[._-]", "_", path.name)
+    filename = f"own{filename}" if filename.startswith("_") else filename
     record = Record(
         name=f"arcface:{path.stem}@{sha256[:8]}",
         task="embedding",
         summary=f"{dimensions}-D embeddings compared by angle; a file of the user's own",
-        weights=WeightsFile(path.name, sha256, len(data), (FileSource(str(path.absolute())),)),
+        weights=WeightsFile(filename, sha256, len(data), (FileSource(str(path.absolute())),)),
         licence_code="Apache-2.0",
         licence_weights="unknown to mien: ask whoever made the file",
         commercial_use=False,  # unless its maker says so; the usual files of this kind forbid it
@@ -205,35 +210,21 @@ def _dimensions(data: bytes, path: Path) -> int:
         WeightsError: not such a graph.
     """
     wanted = f"{path} is not an ArcFace-style embedder: it should"
-    graph = _parsed(data, path.name).graph
+    graph = _onnx.parsed(data, path.name).graph
     if any(tensor.data_location for tensor in graph.initializer):
         raise WeightsError(f"{path} keeps its weights in other files: save it as one ONNX file")
-    shapes = [_shape(value) for value in _inputs(graph)]
+    inputs = _onnx.inputs(graph)
+    shapes = [_shape(value) for value in inputs]
     if len(shapes) != 1 or shapes[0][1:] != [3, SIZE, SIZE] or shapes[0][0] not in (None, 1):
         have = " and ".join(_written(shape) for shape in shapes) or "nothing"
         raise WeightsError(f"{wanted} take (N or 1, 3, {SIZE}, {SIZE}), and takes {have}")
-    if _inputs(graph)[0].type.tensor_type.elem_type != 1:  # TensorProto.FLOAT
+    if inputs[0].type.tensor_type.elem_type != 1:  # TensorProto.FLOAT
         raise WeightsError(f"{wanted} take float32")
     session = Session(data, RuntimeOptions(threads=1))
     output = session(np.zeros((1, 3, SIZE, SIZE), dtype=np.float32))[0]
     if output.ndim != 2 or len(output) != 1:
         raise WeightsError(f"{wanted} give (N, D), and gives {_written(list(output.shape))} for one crop")
     return int(output.shape[1])
-
-
-def _parsed(data: bytes, name: str = "the file") -> Any:
-    import onnx
-
-    try:
-        return onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's own types
-        raise WeightsError(f"{name} is not an ONNX file") from error
-
-
-def _inputs(graph: Any) -> list[Any]:
-    """Inputs that are not weights."""
-    weights = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in weights]
 
 
 def _shape(value: Any) -> list[int | None]:

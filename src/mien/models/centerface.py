@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.errors import WeightsError
+from mien.models import _onnx
 from mien.models.base import Detections, ModelEntry, PackageSource, Record, RuntimeOptions, WeightsFile
 from mien.models.runtime import Session
 from mien.ops import boxes as box_ops
@@ -65,16 +66,11 @@ def clean_graph(data: bytes) -> bytes:
     Raises:
         WeightsError: not that graph.
     """
-    import onnx
     from onnx import TensorProto, helper
 
-    try:
-        model = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's own types
-        raise WeightsError("centerface.onnx is not an ONNX file") from error
+    model = _onnx.parsed(data, "centerface.onnx")
     graph = model.graph
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = [i.name for i in graph.input if i.name not in weights]
+    inputs = [value.name for value in _onnx.inputs(graph)]
     if len(inputs) != 1 or tuple(o.name for o in graph.output) != _OUTPUTS:
         raise WeightsError("centerface.onnx is not the graph that mien knows")
     before = [

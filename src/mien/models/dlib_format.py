@@ -166,7 +166,7 @@ def _windowed(r: Reader) -> dict[str, Any]:
     return {"window": (rows, columns), "stride": (stride_y, stride_x), "padding": (pad_y, pad_x)}
 
 
-def _split(r: Reader, params: FloatArray, *shapes: list[int]) -> list[FloatArray]:
+def _split(params: FloatArray, *shapes: list[int]) -> list[FloatArray]:
     """Cut a layer's flat parameters into its arrays."""
     sizes = [int(np.prod(s)) for s in shapes]
     if sum(sizes) != params.size:
@@ -179,14 +179,14 @@ def _read_con(r: Reader) -> Layer:
     params = r.tensor()
     r.integer()  # the number of filters, which the alias repeats
     geometry = _windowed(r)
-    weight, bias = _split(r, params, r.alias_shape(), r.alias_shape())
+    weight, bias = _split(params, r.alias_shape(), r.alias_shape())
     _skip_multipliers(r)
     return Layer("con", {"weight": weight, "bias": bias.reshape(-1)}, **geometry)
 
 
 def _read_affine(r: Reader) -> Layer:
     params = r.tensor()
-    scale, shift = _split(r, params, r.alias_shape(), r.alias_shape())
+    scale, shift = _split(params, r.alias_shape(), r.alias_shape())
     r.integer()  # convolutional or fully connected mode: the shapes tell
     return Layer("affine", {"scale": scale.reshape(-1), "shift": shift.reshape(-1)})
 
@@ -194,7 +194,7 @@ def _read_affine(r: Reader) -> Layer:
 def _read_fc(r: Reader) -> Layer:
     r.integers(2)  # outputs and inputs: the parameters' shape tells
     params = r.tensor()
-    weight = _split(r, params, r.alias_shape())[0]
+    weight = _split(params, r.alias_shape())[0]
     if any(r.alias_shape()):
         raise WeightsError("a dlib fc layer with a bias is not supported")
     r.integer()

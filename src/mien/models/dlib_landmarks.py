@@ -148,22 +148,15 @@ def read_forests(data: bytes) -> Forests:
         WeightsError: it is something else, or broken.
     """
     cursor = _Cursor(Reader(data).all_integers())
-    size = 2 * POINTS
     cursor.expect("version", 1)
-    cursor.expect("size of the shape", -size, -1)
-    initial = _reals(cursor.take(size, 2)).reshape(POINTS, 2)
+    cursor.expect("size of the shape", -2 * POINTS, -1)
+    initial = _reals(cursor.take(2 * POINTS, 2)).reshape(POINTS, 2)
     stages = int(cursor.take(1)[0])
     splits, leaves = [], []
-    leaf_length = 2 + 2 * size
-    tree_length = 1 + 4 * _SPLITS + 1 + _LEAVES * leaf_length
     for _ in range(stages):
-        trees = cursor.take(int(cursor.take(1)[0]), tree_length)
-        split, leaf_count = trees[:, 1 : 1 + 4 * _SPLITS], trees[:, 1 + 4 * _SPLITS]
-        leaf = trees[:, -_LEAVES * leaf_length :].reshape(-1, _LEAVES, leaf_length)
-        if (trees[:, 0] != _SPLITS).any() or (leaf_count != _LEAVES).any() or (leaf[..., :2] != (-size, -1)).any():
-            raise WeightsError("a dlib shape predictor whose trees are not of depth 4 for 5 points is not supported")
-        splits.append(split.reshape(-1, _SPLITS, 4))
-        leaves.append(_reals(leaf[..., 2:].reshape(-1, _LEAVES, POINTS, 2, 2)))
+        split, leaf = _read_trees(cursor)
+        splits.append(split)
+        leaves.append(leaf)
     cursor.expect("number of pixel sets", stages)
     anchor = [cursor.take(int(cursor.take(1)[0])) for _ in range(stages)]
     cursor.expect("number of pixel sets", stages)
@@ -190,6 +183,18 @@ def read_forests(data: bytes) -> Forests:
         anchor=all_anchors.astype(np.int32),
         delta=all_deltas,
     )
+
+
+def _read_trees(cursor: _Cursor) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """One stage: splits (K, 15, 4), as two pixels and a threshold's mantissa and exponent; leaves (K, 16, 5, 2)."""
+    size = 2 * POINTS
+    leaf_length = 2 + 2 * size
+    trees = cursor.take(int(cursor.take(1)[0]), 1 + 4 * _SPLITS + 1 + _LEAVES * leaf_length)
+    splits, leaf_count = trees[:, 1 : 1 + 4 * _SPLITS], trees[:, 1 + 4 * _SPLITS]
+    leaves = trees[:, -_LEAVES * leaf_length :].reshape(-1, _LEAVES, leaf_length)
+    if (trees[:, 0] != _SPLITS).any() or (leaf_count != _LEAVES).any() or (leaves[..., :2] != (-size, -1)).any():
+        raise WeightsError("a dlib shape predictor whose trees are not of depth 4 for 5 points is not supported")
+    return splits.reshape(-1, _SPLITS, 4), _reals(leaves[..., 2:].reshape(-1, _LEAVES, POINTS, 2, 2))
 
 
 def dlib_boxes(landmarks: FloatArray) -> FloatArray:

@@ -1,7 +1,7 @@
 """dlib's face recognition ResNet (Davis King, 2017), converted once from its .dat to ONNX.
 
 Architecture: http://dlib.net/dnn_face_recognition_ex.cpp.html; a 29-layer residual network trained with a metric
-loss, 128-D output compared by plain Euclidean distance. Parity with dlib itself on equal chips: see docs/models.md.
+loss, 128-D output compared by plain Euclidean distance. Parity with dlib itself on equal chips: recipes/dlib_parity.py.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class _GraphBuilder:
 
     def build(self) -> bytes:
         """The serialised model."""
-        from onnx import TensorProto, helper
+        from onnx import TensorProto
 
         current = self._node("Transpose", ["crops"], perm=[0, 3, 1, 2])
         current = self._node("Cast", [current], to=TensorProto.FLOAT)
@@ -182,9 +182,14 @@ class _GraphBuilder:
             else:
                 raise WeightsError(f"unexpected dlib layer {layer.kind!r} at position {i}")
             i += 1
+        return self._serialised(current)
+
+    def _serialised(self, output: str) -> bytes:
+        from onnx import TensorProto, helper
+
         rows, columns = self._size
         graph = helper.make_graph(
-            [*self._nodes, helper.make_node("Identity", [current], ["embeddings"])],
+            [*self._nodes, helper.make_node("Identity", [output], ["embeddings"])],
             "dlib_resnet",
             [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", rows, columns, 3])],
             [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["N", self._shape[0]])],

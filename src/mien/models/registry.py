@@ -38,7 +38,7 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
     }
 )
 _OWN_FILE = "arcface:"
-DEFAULTS = ("centerface", "dlib-resnet", "dlib-landmarks")
+DEFAULTS: tuple[str, ...] = ("centerface", "dlib-resnet", "dlib-landmarks")
 """The models that `mien models pull` fetches when none is named."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mien.errors import DeviceError, WeightsError
+from mien.errors import DeviceError, ModelError, WeightsError
 from mien.models.base import RuntimeOptions
 
 DEVICES: Mapping[str, str] = {
@@ -86,14 +86,19 @@ class Session:
         used = self._session.get_providers()
         if options.device not in ("auto", "cpu") and wanted[0] not in used:
             raise DeviceError(f"device {options.device!r} could not be started; use --device cpu")
-        self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
+        self._input: str = self._session.get_inputs()[0].name
         self.input_shapes: list[Sequence[Any]] = [i.shape for i in self._session.get_inputs()]
-        self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
-        self.output_shapes: list[Sequence[Any]] = [o.shape for o in self._session.get_outputs()]
 
     def __call__(self, array: npt.NDArray[Any], outputs: Sequence[str] | None = None) -> list[npt.NDArray[Any]]:
-        """Run on one input array; returns the named outputs (all of them by default)."""
-        return list(self._session.run(outputs, {self.inputs[0]: np.ascontiguousarray(array)}))
+        """Run on one input array; returns the named outputs (all of them by default).
+
+        Raises:
+            ModelError: it cannot run on that: another shape or type, or too little memory.
+        """
+        try:
+            return list(self._session.run(outputs, {self._input: np.ascontiguousarray(array)}))
+        except Exception as error:  # onnxruntime raises its own, undocumented types
+            raise ModelError(f"a network cannot be run: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

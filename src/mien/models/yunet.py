@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import WeightsError
+from mien.models import _onnx
 from mien.models.base import Detections, ModelEntry, Record, RuntimeOptions, UrlSource, WeightsFile
 from mien.models.runtime import Session
 from mien.ops import boxes as box_ops
@@ -82,16 +83,11 @@ def to_dynamic(data: bytes) -> bytes:
 
 
 def _opened(data: bytes, batch: str | int) -> bytes:
-    import onnx
     from onnx import TensorProto, helper
 
-    try:
-        model = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's own types
-        raise WeightsError("the YuNet file is not an ONNX file") from error
+    model = _onnx.parsed(data, "the YuNet file")
     graph = model.graph
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = [i.name for i in graph.input if i.name not in weights]  # listed weights could not be folded
+    inputs = [value.name for value in _onnx.inputs(graph)]
     if len(inputs) != 1 or {o.name for o in graph.output} != set(_OUTPUTS):
         raise WeightsError("the YuNet file is not the graph that mien knows")
     _free_shapes(graph)

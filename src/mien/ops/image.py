@@ -22,7 +22,6 @@ import re
 import stat
 import struct
 import threading
-import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +42,7 @@ from PIL import (
 from PIL.ImageFile import ImageFile
 
 from mien.errors import ImageDecodeError, ImageError, ImageTooLargeError
+from mien.ops.atomic import written_whole
 from mien.types import ImageArray
 
 __all__ = ["ImageSource", "load_image", "save_image"]
@@ -118,15 +118,11 @@ def save_image(path: str | os.PathLike[str], image: ImageArray) -> None:
         raise ImageError(f"{name}: only an RGB uint8 array of shape (H, W, 3) can be saved")
     if 0 in image.shape:
         raise ImageError(f"{name}: an empty picture of shape {image.shape} cannot be saved")
-    temporary = target.with_name(f".mien-{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with written_whole(target) as temporary, temporary.open("xb") as file:
             Image.fromarray(np.ascontiguousarray(image)).save(file, **options)
-        temporary.replace(target)
     except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"{name}: cannot be written: {_reason(error)}") from error
-    finally:
-        _remove(temporary)
 
 
 def _encoder_options(target: Path, name: str) -> dict[str, Any]:
@@ -136,13 +132,6 @@ def _encoder_options(target: Path, name: str) -> dict[str, Any]:
         case ".png":
             return {"format": "PNG", "compress_level": 4}
     raise ImageError(f"{name}: pictures are saved as .jpg, .jpeg or .png; choose one of these extensions")
-
-
-def _remove(temporary: Path) -> None:
-    try:
-        temporary.unlink(missing_ok=True)
-    except (OSError, ValueError):
-        return  # the folder is not writable, so nothing was written; the first error is the one to report
 
 
 # Messages
