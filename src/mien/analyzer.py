@@ -20,7 +20,7 @@ from mien.models.detection import DEFAULT_SIZE, InputSize
 from mien.models.embedding import FaceEmbedder, Mode
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
-from mien.ops.image import ImageSource, load_image
+from mien.ops.image import ImageSource, load_image, printable
 from mien.types import SCHEMA, Faces, FloatArray, ImageArray, Verification
 
 Task = Literal["detect", "embed"]
@@ -207,7 +207,9 @@ class FaceAnalyzer:
         return self.embedder([image], [faces])[0]
 
     def file(self, source: ImageSource, *, name: str | None = None, keep_image: bool = False) -> FileResult:
-        """Analyse one file; what is wrong with it is part of the result, not raised.
+        """Analyse one file; what is wrong is part of the result, not raised.
+
+        That includes a model that cannot be loaded: call `load` first, which raises it.
 
         Args:
             source: path, bytes, file object or array.
@@ -217,9 +219,9 @@ class FaceAnalyzer:
         name = name or (fspath(source) if isinstance(source, (str, PathLike)) else "")
         try:
             image = load_image(source)
+            return FileResult(name, faces=self._analyze([image])[0], image=image if keep_image else None)
         except MienError as error:
             return FileResult(name, error=error)
-        return FileResult(name, faces=self._analyze([image])[0], image=image if keep_image else None)
 
     def files(
         self, paths: Iterable[str | PathLike[str]], *, workers: int = 0, keep_images: bool = False
@@ -235,16 +237,22 @@ class FaceAnalyzer:
             workers: files at a time; by default as many as this analyzer has threads.
             keep_images: whether results carry the picture.
 
-        Yields:
-            A result per path, in the order given.
+        Returns:
+            An iterator over a result per path, in the order given. Close it to stop early.
+
+        Raises:
+            ModelError: a model cannot be loaded; raised at once, not when the first result is asked for.
         """
         workers = workers or self._options.threads
-        single = self._single_threaded() if self._options.threads > 1 else self
+        single = self._single_threaded() if self._options.threads > 1 else self.load()
+        return single._in_order(paths, workers, keep_images)
+
+    def _in_order(self, paths: Iterable[str | PathLike[str]], workers: int, keep_images: bool) -> Iterator[FileResult]:
         pool = ThreadPoolExecutor(workers, thread_name_prefix="mien")
         running: deque[Future[FileResult]] = deque()
         try:
             for path in paths:
-                running.append(pool.submit(single.file, fspath(path), keep_image=keep_images))
+                running.append(pool.submit(self.file, fspath(path), keep_image=keep_images))
                 if len(running) >= 2 * workers:
                     yield running.popleft().result()
             while running:
@@ -267,7 +275,7 @@ class FaceAnalyzer:
 
 def no_face_message(source: ImageSource) -> str:
     """The one line for a picture without a face."""
-    name = fspath(source) if isinstance(source, (str, PathLike)) else "the picture"
+    name = printable(source) if isinstance(source, (str, PathLike)) else "the picture"
     return f"{name}: no face found; try a larger or sharper picture, --size full, or a lower --threshold"
 
 

@@ -80,7 +80,7 @@ def test_saving_never_replaces_a_picture_that_was_given(mien, portrait, tmp_path
     for given in (photo, tmp_path):
         done = mien("analyze", given, "--save", tmp_path)
         assert done.returncode == 2
-        assert b"that is the picture itself" in done.stderr
+        assert b"that is a picture of this run itself" in done.stderr
         assert photo.read_bytes() == portrait.read_bytes()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,8 +58,9 @@ def analyze(
         embeddings = as_json  # asked for by --only
     if save is not None:
         _make_folder(save)
-    results = _results(analyzer, paths, keep_images=save is not None)
-    output = _Output(as_json=as_json, embeddings=embeddings, save=save, roots=_roots(paths))
+    files = _files(paths)
+    results = _results(analyzer, files, keep_images=save is not None)
+    output = _Output(as_json=as_json, embeddings=embeddings, save=save, roots=_roots(paths), inputs=files)
     try:
         for result in results:
             output.add(result)
@@ -69,22 +70,26 @@ def analyze(
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
-def _results(analyzer: FaceAnalyzer, paths: list[str], *, keep_images: bool) -> Iterator[FileResult]:
+def _files(paths: list[str]) -> list[str]:
+    """Every picture that the arguments name, or `-` alone."""
     from mien.ops.files import list_images
 
     if STDIN in paths:
         if len(paths) > 1:
             raise typer.BadParameter("- (standard input) cannot be mixed with other paths", param_hint="PATH")
-        yield _from_stdin(analyzer, keep_images=keep_images)
-        return
-    files = list(list_images(paths))
+        return paths
+    files = [str(path) for path in list_images(paths)]
     if not files:
         raise ImageError(f"no pictures in {', '.join(paths)}")
-    analyzer.load()  # a missing model is one error, not one for each file
+    return files
+
+
+def _results(analyzer: FaceAnalyzer, files: list[str], *, keep_images: bool) -> Iterable[FileResult]:
+    if files == [STDIN]:  # read no further than the byte limit
+        return [analyzer.load().file(sys.stdin.buffer, name=STDIN, keep_image=keep_images)]
     if len(files) == 1:
-        yield analyzer.file(files[0], keep_image=keep_images)
-        return
-    yield from track(analyzer.files(files, keep_images=keep_images), total=len(files), what="analysing")
+        return [analyzer.load().file(files[0], keep_image=keep_images)]
+    return track(analyzer.files(files, keep_images=keep_images), total=len(files), what="analysing")
 
 
 def _make_folder(folder: Path) -> None:
@@ -96,11 +101,6 @@ def _make_folder(folder: Path) -> None:
         raise MienError(f"--save {folder}: {reason}") from error
 
 
-def _from_stdin(analyzer: FaceAnalyzer, *, keep_images: bool) -> FileResult:
-    """One picture from standard input, read no further than the byte limit."""
-    return analyzer.file(sys.stdin.buffer, name=STDIN, keep_image=keep_images)
-
-
 def _roots(paths: list[str]) -> list[Path]:
     return [Path(p) for p in paths if p != STDIN and Path(p).is_dir()]
 
@@ -108,11 +108,14 @@ def _roots(paths: list[str]) -> list[Path]:
 class _Output:
     """Prints results as they come; on a terminal, a table of each picture."""
 
-    def __init__(self, *, as_json: bool, embeddings: bool, save: Path | None, roots: list[Path]) -> None:
+    def __init__(
+        self, *, as_json: bool, embeddings: bool, save: Path | None, roots: list[Path], inputs: list[str]
+    ) -> None:
         self._as_json = as_json
         self._embeddings = embeddings
         self._save = save
         self._roots = roots
+        self._originals = {Path(path).resolve() for path in inputs} if save else set()
         self._saved: dict[Path, str] = {}  # target -> the picture that it was made of
         self.failures: list[str] = []
 
@@ -150,8 +153,8 @@ class _Output:
         Raises:
             MienError: the annotated picture would take its place.
         """
-        if source != STDIN and target.exists() and target.samefile(source):
-            raise MienError(f"--save {target}: that is the picture itself; choose another folder")
+        if target.resolve() in self._originals:
+            raise MienError(f"--save {target}: that is a picture of this run itself; choose another folder")
         first = self._saved.setdefault(target, source)
         if first != source:
             raise MienError(f"--save {target}: {source} has the name of {first}; give their folder instead")

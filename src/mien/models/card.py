@@ -8,7 +8,8 @@ from mien.models.base import BundledSource, FileSource, PackageSource, Record, S
 
 _HEADER = """# Models
 
-Made from the records in `src/mien/models` by `make models-page`; do not edit. `mien models info NAME` prints the same.
+Made from the records in `src/mien/models` by `make models-page`; do not edit. `mien models info NAME` shows the same
+facts.
 
 Weights are fetched when they are first needed, checked against their SHA-256 before anything reads them, and kept in
 the user's cache. None of them is part of this repository unless it says "bundled".

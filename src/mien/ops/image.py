@@ -92,7 +92,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: 
         return _decode(io.BytesIO(bytes(source)), _UNNAMED, max_pixels)
     if isinstance(source, (str, os.PathLike)):
         with _open_regular(source, max_bytes) as file:
-            return _decode(file, _printable(os.fspath(source)), max_pixels)
+            return _decode(file, printable(os.fspath(source)), max_pixels)
     if callable(getattr(source, "read", None)):
         name = _file_name(source)
         return _decode(io.BytesIO(_read_bounded(source, max_bytes, name)), name, max_pixels)
@@ -112,7 +112,7 @@ def save_image(path: str | os.PathLike[str], image: ImageArray) -> None:
         ImageError: another extension, not such an array, or the file cannot be written.
     """
     target = Path(path)
-    name = _printable(target)
+    name = printable(target)
     options = _encoder_options(target, name)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(f"{name}: only an RGB uint8 array of shape (H, W, 3) can be saved")
@@ -137,7 +137,7 @@ def _encoder_options(target: Path, name: str) -> dict[str, Any]:
 # Messages
 
 
-def _printable(text: object, limit: int = 300) -> str:
+def printable(text: object, limit: int = 300) -> str:
     """One printable line: control characters, newlines and undecodable bytes are escaped."""
     string = os.fsdecode(text) if isinstance(text, (bytes, os.PathLike)) else str(text)
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in string) or "''"
@@ -146,12 +146,12 @@ def _printable(text: object, limit: int = 300) -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return _printable(error.strerror.lower())
+        return printable(error.strerror.lower())
     if isinstance(error, MemoryError):
         return "not enough memory"
     if isinstance(error, (EOFError, LookupError, struct.error)):
         return "damaged, or it ends too early"
-    return _printable(error, 160) if str(error) else type(error).__name__
+    return printable(error, 160) if str(error) else type(error).__name__
 
 
 def _too_many_pixels(width: int, height: int, max_pixels: int, name: str) -> ImageTooLargeError:
@@ -181,7 +181,7 @@ def _check_bytes(size: int, max_bytes: int, name: str) -> None:
 @contextmanager
 def _open_regular(path: str | os.PathLike[str], max_bytes: int) -> Iterator[BinaryIO]:
     """Open a regular file; pipes and devices are refused before they are opened, as opening one may block."""
-    name = _printable(path)
+    name = printable(path)
     try:
         status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
@@ -200,7 +200,7 @@ def _open_regular(path: str | os.PathLike[str], max_bytes: int) -> Iterator[Bina
 
 def _file_name(file: object) -> str:
     name = getattr(file, "name", None)
-    return _printable(name) if isinstance(name, (str, bytes)) and name else _UNNAMED
+    return printable(name) if isinstance(name, (str, bytes)) and name else _UNNAMED
 
 
 def _read_bounded(file: Any, max_bytes: int, name: str) -> bytes:
