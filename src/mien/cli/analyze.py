@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from mien.cli import options
 from mien.cli.console import EXIT_BAD_INPUT, print_json, report_error, stdout, table, track
 from mien.errors import ImageError, MienError
+from mien.ops.files import folder_error, is_folder, list_images, printable
 
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer, FileResult
@@ -58,8 +60,11 @@ def analyze(
         embeddings = as_json  # asked for by --only
     if save is not None:
         _make_folder(save)
-    results = _results(analyzer, paths, keep_images=save is not None)
-    output = _Output(as_json=as_json, embeddings=embeddings, save=save, roots=_roots(paths))
+    output = _Output(as_json=as_json, embeddings=embeddings)
+    files = _files(paths, output.failures)
+    if save is not None:
+        output.save = _Annotated(save, paths, files)
+    results = _results(analyzer, files, keep_images=save is not None)
     try:
         for result in results:
             output.add(result)
@@ -69,17 +74,22 @@ def analyze(
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
-def _results(analyzer: FaceAnalyzer, paths: list[str], *, keep_images: bool) -> Iterator[FileResult]:
-    from mien.ops.files import list_images
-
+def _files(paths: list[str], failures: list[str]) -> list[Path]:
+    """The pictures of `paths`, none for standard input; folders that cannot be listed are added to `failures`."""
     if STDIN in paths:
         if len(paths) > 1:
             raise typer.BadParameter("- (standard input) cannot be mixed with other paths", param_hint="PATH")
+        return []
+    files = list(list_images(paths, on_error=lambda error: failures.append(str(folder_error(error)))))
+    if not files:
+        raise ImageError(failures[0] if failures else f"no pictures in {', '.join(paths)}")
+    return files
+
+
+def _results(analyzer: FaceAnalyzer, files: list[Path], *, keep_images: bool) -> Iterator[FileResult]:
+    if not files:
         yield _from_stdin(analyzer, keep_images=keep_images)
         return
-    files = list(list_images(paths))
-    if not files:
-        raise ImageError(f"no pictures in {', '.join(paths)}")
     analyzer.load()  # a missing model is one error, not one for each file
     if len(files) == 1:
         yield analyzer.file(files[0], keep_image=keep_images)
@@ -92,7 +102,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = "is a file, not a folder" if folder.exists() else f"cannot be made: {error.strerror}"
+        reason = "is a file, not a folder" if os.path.lexists(folder) else f"cannot be made: {error.strerror}"
         raise MienError(f"--save {folder}: {reason}") from error
 
 
@@ -101,18 +111,13 @@ def _from_stdin(analyzer: FaceAnalyzer, *, keep_images: bool) -> FileResult:
     return analyzer.file(sys.stdin.buffer, name=STDIN, keep_image=keep_images)
 
 
-def _roots(paths: list[str]) -> list[Path]:
-    return [Path(p) for p in paths if p != STDIN and Path(p).is_dir()]
-
-
 class _Output:
     """Prints results as they come; on a terminal, a table of each picture."""
 
-    def __init__(self, *, as_json: bool, embeddings: bool, save: Path | None, roots: list[Path]) -> None:
+    def __init__(self, *, as_json: bool, embeddings: bool) -> None:
         self._as_json = as_json
         self._embeddings = embeddings
-        self._save = save
-        self._roots = roots
+        self.save: _Annotated | None = None
         self.failures: list[str] = []
 
     def add(self, result: FileResult) -> None:
@@ -126,34 +131,11 @@ class _Output:
             print_json(record)
         else:
             _print_table(record)
-        if self._save is not None:
-            self._write_annotated(self._save, result)
-
-    def _write_annotated(self, folder: Path, result: FileResult) -> None:
-        from mien.ops.draw import draw_faces
-        from mien.ops.image import save_image
-
-        assert result.image is not None  # noqa: S101 - kept because of --save
-        assert result.faces is not None  # noqa: S101
-        target = folder / self._relative(result.path)
-        try:
-            _make_folder(target.parent)
-            save_image(target, draw_faces(result.image, result.faces))
-        except MienError as error:
-            self.failures.append(str(error))
-
-    def _relative(self, path: str) -> Path:
-        """Where below DIR: as below the folder that was given, and never outside of DIR."""
-        if path == STDIN:
-            return Path("stdin.png")
-        source = Path(path)
-        for root in self._roots:
-            if source.is_relative_to(root):
-                source = source.relative_to(root)
-                break
-        else:
-            source = Path(source.name)
-        return source if source.suffix.lower() in (".jpg", ".jpeg", ".png") else source.with_name(source.name + ".png")
+        if self.save is not None:
+            try:
+                self.save.write(result)
+            except MienError as error:
+                self.failures.append(str(error))
 
     def close(self) -> None:
         for failure in self.failures:
@@ -162,10 +144,61 @@ class _Output:
             report_error(f"{len(self.failures)} files failed")
 
 
+class _Annotated:
+    """Annotated pictures in a folder: one for each picture, never outside of it, never over a picture that was given.
+
+    Args:
+        folder: exists.
+        paths: as given; what lies below a folder among them keeps its place below it.
+        files: the pictures.
+    """
+
+    def __init__(self, folder: Path, paths: list[str], files: list[Path]) -> None:
+        self._folder = folder
+        self._roots = [root for path in paths if path != STDIN and is_folder(root := Path(os.path.normpath(path)))]
+        self._given = {os.path.realpath(file) for file in files}
+        self._source_of: dict[str, str] = {}
+
+    def write(self, result: FileResult) -> None:
+        """Write one annotated picture.
+
+        Raises:
+            MienError: it cannot be written.
+        """
+        from mien.ops.draw import draw_faces
+        from mien.ops.image import save_image
+
+        assert result.image is not None  # noqa: S101 - kept because of --save
+        assert result.faces is not None  # noqa: S101
+        target = self._folder / self._free(self._relative(result.path), result.path)
+        if os.path.realpath(target) in self._given:
+            raise MienError(f"{target}: is one of the pictures given, and stays as it is; --save into another folder")
+        _make_folder(target.parent)
+        save_image(target, draw_faces(result.image, result.faces))
+
+    def _relative(self, path: str) -> Path:
+        """Where below the folder: as below the folder that was given."""
+        if path == STDIN:
+            return Path("stdin.png")
+        source = Path(os.path.normpath(path))
+        below = (source.relative_to(root) for root in self._roots if source.is_relative_to(root))
+        place = next((place for place in below if ".." not in place.parts), Path(source.name))
+        return place if place.suffix.lower() in (".jpg", ".jpeg", ".png") else place.with_name(place.name + ".png")
+
+    def _free(self, place: Path, path: str) -> Path:
+        """The place, numbered where another picture has taken it: two folders can hold one name."""
+        number, free = 1, place
+        # compared without case: so do the file systems of macOS and Windows
+        while self._source_of.setdefault(str(free).casefold(), path) != path:
+            number += 1
+            free = place.with_name(f"{place.stem}-{number}{place.suffix}")
+        return free
+
+
 def _print_table(record: dict[str, Any]) -> None:
     faces, image = record["faces"], record["image"]
     count = f"{len(faces)} face" + ("" if len(faces) == 1 else "s")
-    title = f"{image['path']}  {image['width']} x {image['height']}  {count}"
+    title = f"{printable(image['path'])}  {image['width']} x {image['height']}  {count}"
     rows = [
         [
             str(i),
@@ -176,6 +209,6 @@ def _print_table(record: dict[str, Any]) -> None:
         for i, face in enumerate(faces, 1)
     ]
     console = stdout()
-    console.print(title, style="bold", highlight=False, markup=False)
+    console.print(title, style="bold", highlight=False, markup=False, soft_wrap=True)
     if rows:
         console.print(table(["face", "score", "box x1, y1, x2, y2", "eyes (left, right)"], rows))
