@@ -160,21 +160,102 @@ def test_a_reader_that_leaves_is_no_error(portrait, tmp_path):
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_output_that_does_not_fit_is_one_line(portrait):
-    with Path("/dev/full").open("wb") as full:
-        command = [sys.executable, "-m", "mien", "analyze", str(portrait), "--json"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+def test_names_that_are_no_text_come_through_json(mien, portrait, tmp_path):
+    name = os.fsencode(tmp_path) + b"/bad\xff\n\x1b[31m.jpg"
+    try:
+        shutil.copy(portrait, name)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    for encoding in ("utf-8:strict", "utf-8:surrogateescape", "ascii:strict"):
+        done = mien("analyze", tmp_path, "--json", PYTHONIOENCODING=encoding)
+        assert done.returncode == 0, done.stderr
+        assert os.fsencode(json.loads(done.stdout.decode("utf-8"))["image"]["path"]) == name
+        shown = mien("analyze", tmp_path, PYTHONIOENCODING="utf-8:strict")
+        assert shown.returncode == 0, shown.stderr
+        assert b"\x1b[31m" not in shown.stdout
+        assert rb"\x1b[31m.jpg" in shown.stdout
+
+
+def saved_in(folder) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_saved_pictures_of_one_name_do_not_replace_each_other(mien, portrait, astronaut, tmp_path):
+    for folder, photo in (("x", portrait), ("y", astronaut), ("z", portrait)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(photo, tmp_path / folder / "1.jpg")
+    done = mien("analyze", tmp_path / "x", tmp_path / "y", tmp_path / "z" / "1.jpg", "--save", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert saved_in(tmp_path / "out") == ["1-2.jpg", "1-3.jpg", "1.jpg"]
+    assert load_image(tmp_path / "out" / "1-2.jpg").shape == (512, 512, 3)
+
+
+def test_saved_pictures_never_replace_the_pictures_given(mien, portrait, astronaut, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(portrait, tmp_path / "1.jpg")
+    shutil.copy(astronaut, tmp_path / "in" / "1.jpg")
+    done = mien("analyze", tmp_path / "1.jpg", tmp_path / "in", "--save", tmp_path / "in")
     assert done.returncode == 2
-    assert b"No space left" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert b"is one of the pictures given" in done.stderr
+    assert (tmp_path / "1.jpg").read_bytes() == portrait.read_bytes()
+    assert (tmp_path / "in" / "1.jpg").read_bytes() == astronaut.read_bytes()
+    assert saved_in(tmp_path / "in") == ["1-2.jpg", "1.jpg"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file name is text")
-def test_a_file_name_that_is_no_text(mien, portrait, tmp_path):
-    shutil.copy(portrait, os.fsencode(tmp_path) + b"/\xff.jpg")
-    as_json = mien("analyze", tmp_path, "--json", PYTHONIOENCODING="utf-8:strict")
-    assert os.fsencode(json.loads(as_json.stdout)["image"]["path"]).endswith(b"/\xff.jpg")
-    as_table = mien("analyze", tmp_path, PYTHONIOENCODING="utf-8:strict")
-    assert as_table.returncode == 0
-    assert b"\\udcff.jpg  512 x 600  1 face" in as_table.stdout
+def test_saved_pictures_stay_below_the_folder(mien, portrait, tmp_path):
+    (tmp_path / "a" / "in").mkdir(parents=True)
+    shutil.copy(portrait, tmp_path / "a" / "in" / "1.jpg")
+    shutil.copy(portrait, tmp_path / "2.jpg")
+    inside, outside = tmp_path / "a" / "in", tmp_path / "a" / "in" / ".." / ".." / "2.jpg"
+    done = mien("analyze", inside, outside, "--save", tmp_path / "a" / "b" / "out")
+    assert done.returncode == 0, done.stderr
+    assert saved_in(tmp_path / "a" / "b" / "out") == ["1.jpg", "2.jpg"]
+    assert (tmp_path / "2.jpg").read_bytes() == portrait.read_bytes()
+    assert saved_in(tmp_path) == ["2.jpg", "a/b/out/1.jpg", "a/b/out/2.jpg", "a/in/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["a" * 5000], ["{photo}", "--size", "9" * 5000], ["{photo}", "--threads", "100000000000"]]
+)
+def test_absurd_arguments_are_refused_without_a_traceback(mien, portrait, arguments):
+    done = mien("analyze", *(a.format(photo=portrait) for a in arguments))
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize("arguments", ["--version", "models list", "analyze {photo}", "analyze {photo} --json"])
+def test_a_full_disk_is_one_line(portrait, arguments):
+    command = f"'{sys.executable}' -m mien {arguments.format(photo=portrait)} > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[-1:] == ["mien: No space left on device"]
+    assert b"Traceback" not in done.stderr
+
+
+def test_closed_streams(portrait):
+    for arguments, code in ((f"analyze {portrait} --json >&-", 0), ("analyze - <&-", 2), ("analyze nowhere 2>&-", 2)):
+        command = f"'{sys.executable}' -m mien {arguments}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+        assert done.returncode == code, done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_interrupting_a_long_line_leaves_it_whole(portrait, tmp_path, unbuffered):
+    for i in range(8):
+        shutil.copy(portrait, tmp_path / f"{i:03}.jpg")
+    # At --threshold 0 one line is larger than any pipe: the interrupt comes while it is being written.
+    command = [sys.executable, "-m", "mien", "analyze", str(tmp_path), "--json", "--threshold", "0"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        first = process.stdout.read1(100)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    text = (first + rest).decode()
+    assert text.endswith("\n")
+    assert all(json.loads(line)["schema"] == 1 for line in text.splitlines())
+    assert "Traceback" not in errors.decode()

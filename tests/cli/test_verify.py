@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -79,3 +81,10 @@ def test_real_pairs_of_one_person(mien, shared_photos, a, b):
 def test_real_pairs_of_two_people(mien, shared_photos, a, b):
     done = mien("verify", shared_photos / a, shared_photos / b, "--json")
     assert done.returncode == 1, done.stdout
+
+
+def test_the_answer_stays_when_nobody_reads(portrait, astronaut):
+    for other, code in ((portrait, 0), (astronaut, 1)):
+        command = f"{{ '{sys.executable}' -m mien verify '{portrait}' '{other}'; echo $? >&2; }} | true"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+        assert done.stderr.decode().split() == [str(code)]

@@ -164,3 +164,18 @@ def test_absent_file_or_root(read, root):
         read_pairs(root / "absent.txt", root)
     with pytest.raises(DataError, match="nowhere: not a folder"):
         read(LFW, root / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * 5000 + "\nA\t1\t2\n",
+        f"10\t{'9' * 5000}\nA\t1\t2\n",
+        f"1\nAnn_Lee\t1\t{'9' * 5000}\nAnn_Lee\t1\tBo_Ek\t1\n",
+        f"a,b,1,{'9' * 5000}\n",
+        f"a,b,1,{'9' * 30}\n",
+    ],
+)
+def test_absurd_numbers_are_data_errors(read, text):
+    with pytest.raises(DataError, match=r"line [12]: "):
+        read(text)

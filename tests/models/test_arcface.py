@@ -5,7 +5,9 @@ The published weights cannot be fetched here; the graph built below has their in
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import os
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mien.errors import UnknownModelError, WeightsError
+from mien.errors import ModelError, UnknownModelError, WeightsError
 from mien.models import arcface
 from mien.models.base import FileSource, RuntimeOptions
 from mien.models.embedding import FaceEmbedder
@@ -273,6 +275,55 @@ def test_other_files_are_refused_in_one_line(tmp_path, data, message):
 
 def test_a_missing_file_is_refused_in_one_line(tmp_path):
     for path in (tmp_path / "none.onnx", tmp_path):
-        with pytest.raises(WeightsError, match="cannot read") as caught:
+        with pytest.raises(WeightsError, match=r"cannot read|is not a file") as caught:
             arcface.entry_from_file(path)
         assert "\n" not in str(caught.value)
+
+
+def graph_that_gives(*nodes, **weights):
+    """An ArcFace-style graph whose embedding `y` the nodes make from `flat` (N, 3)."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["x"], ["mean"]),
+            helper.make_node("Flatten", ["mean"], ["flat"]),
+            *nodes,
+        ],
+        "own",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 112, 112])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", None])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("node", "shape", "says"),
+    [
+        (helper.make_node("Reshape", ["flat", "shape"], ["y"]), [1, 7], "cannot run"),
+        (helper.make_node("Expand", ["one", "shape"], ["y"]), [1, 10**14], "cannot run"),
+        (helper.make_node("Reshape", ["none", "shape"], ["y"], allowzero=1), [1, 0], "gives \\(1, 0\\)"),
+    ],
+)
+def test_own_files_that_fail_when_run_are_one_clear_line(tmp_path, node, shape, says):
+    path = tmp_path / "own.onnx"
+    one, none = np.ones((1, 1), np.float32), np.ones(0, np.float32)
+    path.write_bytes(graph_that_gives(node, shape=np.array(shape), one=one, none=none))
+    with pytest.raises(WeightsError, match=says) as error:
+        arcface.entry_from_file(path)
+    assert "\n" not in str(error.value)
+
+
+def test_own_files_that_never_end_are_not_read():
+    with pytest.raises(WeightsError, match="not a file"):
+        arcface.entry_from_file("/dev/zero" if os.path.exists("/dev/zero") else ".")  # noqa: PTH110
+
+
+@pytest.mark.parametrize("factor", [np.nan, np.inf])
+def test_embeddings_that_are_not_finite_are_an_error(factor):
+    node = helper.make_node("Mul", ["flat", "factor"], ["y"])
+    data = graph_that_gives(node, factor=np.float32([factor, 1, 1]))
+    record = dataclasses.replace(arcface.RECORD, dimensions=3)
+    embedder = FaceEmbedder(record, arcface.ArcFaceNetwork(data, OPTIONS))
+    faces = Faces(np.float32([[140, 60, 260, 230]]), np.float32([1]), LANDMARKS[None], (400, 300))
+    with pytest.raises(ModelError, match="not finite"):
+        embedder([photograph()], [faces])

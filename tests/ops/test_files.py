@@ -105,3 +105,7 @@ def test_natural_order():
     ordered = ["", "1", "2", "02", "10", "a", "A2", "a2b", "a10", "b", "é", "脸1", "脸10"]
     backwards = ordered[::-1]
     assert sorted(backwards, key=natural_key) == ordered
+
+
+def test_names_too_long_for_the_system_are_given_as_they_are():
+    assert [str(path) for path in list_images(["a" * 5000])] == ["a" * 5000]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from mien.cli import options
 from mien.cli.console import EXIT_BAD_INPUT, print_json, report_error, stdout, table, track
 from mien.errors import ImageError, MienError
+from mien.ops.files import folder_error, is_folder, list_images, printable
 
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer, FileResult
@@ -58,9 +60,11 @@ def analyze(
         embeddings = as_json  # asked for by --only
     if save is not None:
         _make_folder(save)
-    files = _files(paths)
+    output = _Output(as_json=as_json, embeddings=embeddings)
+    files = _files(paths, output.failures)
+    if save is not None:
+        output.save = _Annotated(save, paths, files)
     results = _results(analyzer, files, keep_images=save is not None)
-    output = _Output(as_json=as_json, embeddings=embeddings, save=save, roots=_roots(paths), inputs=files)
     try:
         for result in results:
             output.add(result)
@@ -70,23 +74,23 @@ def analyze(
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
-def _files(paths: list[str]) -> list[str]:
-    """Every picture that the arguments name, or `-` alone."""
-    from mien.ops.files import list_images
-
+def _files(paths: list[str], failures: list[str]) -> list[Path]:
+    """The pictures of `paths`, none for standard input; folders that cannot be listed are added to `failures`."""
     if STDIN in paths:
         if len(paths) > 1:
             raise typer.BadParameter("- (standard input) cannot be mixed with other paths", param_hint="PATH")
-        return paths
-    files = [str(path) for path in list_images(paths)]
+        return []
+    files = list(list_images(paths, on_error=lambda error: failures.append(str(folder_error(error)))))
     if not files:
-        raise ImageError(f"no pictures in {', '.join(paths)}")
+        raise ImageError(failures[0] if failures else f"no pictures in {', '.join(paths)}")
     return files
 
 
-def _results(analyzer: FaceAnalyzer, files: list[str], *, keep_images: bool) -> Iterable[FileResult]:
-    if files == [STDIN]:  # read no further than the byte limit
-        return [analyzer.load().file(sys.stdin.buffer, name=STDIN, keep_image=keep_images)]
+def _results(analyzer: FaceAnalyzer, files: list[Path], *, keep_images: bool) -> Iterator[FileResult]:
+    if not files:
+        yield _from_stdin(analyzer, keep_images=keep_images)
+        return
+    analyzer.load()  # a missing model is one error, not one for each file
     if len(files) == 1:
         return [analyzer.load().file(files[0], keep_image=keep_images)]
     return track(analyzer.files(files, keep_images=keep_images), total=len(files), what="analysing")
@@ -97,26 +101,22 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = "is a file, not a folder" if folder.exists() else f"cannot be made: {error.strerror}"
+        reason = "is a file, not a folder" if os.path.lexists(folder) else f"cannot be made: {error.strerror}"
         raise MienError(f"--save {folder}: {reason}") from error
 
 
-def _roots(paths: list[str]) -> list[Path]:
-    return [Path(p) for p in paths if p != STDIN and Path(p).is_dir()]
+def _from_stdin(analyzer: FaceAnalyzer, *, keep_images: bool) -> FileResult:
+    """One picture from standard input, read no further than the byte limit."""
+    return analyzer.file(sys.stdin.buffer, name=STDIN, keep_image=keep_images)
 
 
 class _Output:
     """Prints results as they come; on a terminal, a table of each picture."""
 
-    def __init__(
-        self, *, as_json: bool, embeddings: bool, save: Path | None, roots: list[Path], inputs: list[str]
-    ) -> None:
+    def __init__(self, *, as_json: bool, embeddings: bool) -> None:
         self._as_json = as_json
         self._embeddings = embeddings
-        self._save = save
-        self._roots = roots
-        self._originals = {Path(path).resolve() for path in inputs} if save else set()
-        self._saved: dict[Path, str] = {}  # target -> the picture that it was made of
+        self.save: _Annotated | None = None
         self.failures: list[str] = []
 
     def add(self, result: FileResult) -> None:
@@ -130,47 +130,11 @@ class _Output:
             print_json(record)
         else:
             _print_table(record)
-        if self._save is not None:
-            self._write_annotated(self._save, result)
-
-    def _write_annotated(self, folder: Path, result: FileResult) -> None:
-        from mien.ops.draw import draw_faces
-        from mien.ops.image import save_image
-
-        assert result.image is not None  # noqa: S101 - kept because of --save
-        assert result.faces is not None  # noqa: S101
-        target = folder / self._relative(result.path)
-        try:
-            self._check_target(target, result.path)
-            _make_folder(target.parent)
-            save_image(target, draw_faces(result.image, result.faces))
-        except MienError as error:
-            self.failures.append(str(error))
-
-    def _check_target(self, target: Path, source: str) -> None:
-        """Refuse to lose a picture: an original, or one that was saved a moment ago.
-
-        Raises:
-            MienError: the annotated picture would take its place.
-        """
-        if target.resolve() in self._originals:
-            raise MienError(f"--save {target}: that is a picture of this run itself; choose another folder")
-        first = self._saved.setdefault(target, source)
-        if first != source:
-            raise MienError(f"--save {target}: {source} has the name of {first}; give their folder instead")
-
-    def _relative(self, path: str) -> Path:
-        """Where below DIR: as below the folder that was given, and never outside of DIR."""
-        if path == STDIN:
-            return Path("stdin.png")
-        source = Path(path)
-        for root in self._roots:
-            if source.is_relative_to(root):
-                source = source.relative_to(root)
-                break
-        else:
-            source = Path(source.name)
-        return source if source.suffix.lower() in (".jpg", ".jpeg", ".png") else source.with_name(source.name + ".png")
+        if self.save is not None:
+            try:
+                self.save.write(result)
+            except MienError as error:
+                self.failures.append(str(error))
 
     def close(self) -> None:
         for failure in self.failures:
@@ -179,10 +143,61 @@ class _Output:
             report_error(f"{len(self.failures)} files failed")
 
 
+class _Annotated:
+    """Annotated pictures in a folder: one for each picture, never outside of it, never over a picture that was given.
+
+    Args:
+        folder: exists.
+        paths: as given; what lies below a folder among them keeps its place below it.
+        files: the pictures.
+    """
+
+    def __init__(self, folder: Path, paths: list[str], files: list[Path]) -> None:
+        self._folder = folder
+        self._roots = [root for path in paths if path != STDIN and is_folder(root := Path(os.path.normpath(path)))]
+        self._given = {os.path.realpath(file) for file in files}
+        self._source_of: dict[str, str] = {}
+
+    def write(self, result: FileResult) -> None:
+        """Write one annotated picture.
+
+        Raises:
+            MienError: it cannot be written.
+        """
+        from mien.ops.draw import draw_faces
+        from mien.ops.image import save_image
+
+        assert result.image is not None  # noqa: S101 - kept because of --save
+        assert result.faces is not None  # noqa: S101
+        target = self._folder / self._free(self._relative(result.path), result.path)
+        if os.path.realpath(target) in self._given:
+            raise MienError(f"{target}: is one of the pictures given, and stays as it is; --save into another folder")
+        _make_folder(target.parent)
+        save_image(target, draw_faces(result.image, result.faces))
+
+    def _relative(self, path: str) -> Path:
+        """Where below the folder: as below the folder that was given."""
+        if path == STDIN:
+            return Path("stdin.png")
+        source = Path(os.path.normpath(path))
+        below = (source.relative_to(root) for root in self._roots if source.is_relative_to(root))
+        place = next((place for place in below if ".." not in place.parts), Path(source.name))
+        return place if place.suffix.lower() in (".jpg", ".jpeg", ".png") else place.with_name(place.name + ".png")
+
+    def _free(self, place: Path, path: str) -> Path:
+        """The place, numbered where another picture has taken it: two folders can hold one name."""
+        number, free = 1, place
+        # compared without case: so do the file systems of macOS and Windows
+        while self._source_of.setdefault(str(free).casefold(), path) != path:
+            number += 1
+            free = place.with_name(f"{place.stem}-{number}{place.suffix}")
+        return free
+
+
 def _print_table(record: dict[str, Any]) -> None:
     faces, image = record["faces"], record["image"]
     count = f"{len(faces)} face" + ("" if len(faces) == 1 else "s")
-    title = f"{image['path']}  {image['width']} x {image['height']}  {count}"
+    title = f"{printable(image['path'])}  {image['width']} x {image['height']}  {count}"
     rows = [
         [
             str(i),
@@ -193,6 +208,6 @@ def _print_table(record: dict[str, Any]) -> None:
         for i, face in enumerate(faces, 1)
     ]
     console = stdout()
-    console.print(title, style="bold", highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console.print(title, style="bold", highlight=False, markup=False, soft_wrap=True)
     if rows:
         console.print(table(["face", "score", "box x1, y1, x2, y2", "eyes (left, right)"], rows))

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from mien.cli import discard_output, uninterrupted
 from mien.errors import MienError
+from mien.ops.files import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,23 +42,14 @@ class Commands(TyperGroup):
         except MienError as error:
             report_error(str(error))
             raise typer.Exit(EXIT_BAD_INPUT) from error
-        except OSError as error:  # of standard output: what fails elsewhere is a MienError
-            _abandon_stdout()
-            if isinstance(error, BrokenPipeError):  # the reader of our output has left: not an error
-                raise typer.Exit from error
-            report_error(str(error))
-            raise typer.Exit(EXIT_BAD_INPUT) from error
-
-
-def _abandon_stdout() -> None:
-    """Let what is left in the buffer of standard output go nowhere, or Python fails once more when it exits."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError as error:  # the reader of our output has left: not an error
+            discard_output()
+            raise typer.Exit from error
 
 
 def report_error(message: str) -> None:
     """One line on standard error."""
-    typer.echo(f"mien: {message}", err=True)
+    typer.echo(f"mien: {printable(message)}", err=True)
 
 
 @cache
@@ -64,7 +57,11 @@ def stdout() -> Console:
     """Where results go."""
     from rich.console import Console
 
-    return Console()
+    class Results(Console):
+        def on_broken_pipe(self) -> None:  # rich would exit with 1, which is an answer of `mien verify`
+            raise  # noqa: PLE0704  (rich calls this while it handles the error)
+
+    return Results()
 
 
 @cache
@@ -76,14 +73,36 @@ def stderr() -> Console:
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
-    """Print a result as JSON on standard output, in one write: an interrupt cannot leave half a line."""
+    """Print a result as JSON on standard output; an interrupt cannot leave half a line."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # a file name that is no text, or a terminal without its characters
+        text.encode(sys.stdout.encoding or "utf-8")  # strict, whatever standard output tolerates
+    except UnicodeEncodeError:  # names of files can be bytes that are no text: JSON's escapes carry them
         text = json.dumps(value, indent=indent)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    with uninterrupted():
+        sys.stdout.flush()
+        _write_all(f"{text}\n")
+        sys.stdout.flush()
+
+
+def _write_all(text: str) -> None:
+    """Write all of a text: an unbuffered standard output (`python -u`) drops what a signal keeps it from writing."""
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:  # replaced by something of text alone
+        sys.stdout.write(text)
+        return
+    left = memoryview(text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
+    while left:
+        left = left[binary.write(left) or 0 :]
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Print, where the exit code is the answer: it stays the same when nobody reads."""
+    try:
+        yield
+    except BrokenPipeError:
+        discard_output()
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -30,7 +30,9 @@ Threshold = Annotated[
 Accurate = Annotated[
     bool, typer.Option("--accurate", help="Average more views of each face: more accurate, and slower.")
 ]
-Threads = Annotated[int, typer.Option("--threads", min=0, max=256, help="Threads; 0 takes the cores there are.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, max=256, help="Threads; 0 takes the cores there are, 8 at most.")
+]
 Device = Annotated[
     str,
     typer.Option("--device", help="cpu, auto, cuda, coreml, directml, ... as the installed onnxruntime offers."),
@@ -50,7 +52,7 @@ def input_size(text: str) -> int | Literal["full"]:
     """
     if text == "full":
         return "full"
-    if text.isdecimal() and 32 <= int(text) <= 16384:
+    if text.isdecimal() and len(text) <= 5 and 32 <= int(text) <= 16384:
         return int(text)
     raise typer.BadParameter(f"{text!r} is neither `full` nor a number of pixels from 32 to 16384", param_hint="--size")
 

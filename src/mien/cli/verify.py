@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli import options
-from mien.cli.console import EXIT_NO, print_json, stdout
+from mien.cli.console import EXIT_NO, print_json, reader_may_leave, stdout
+from mien.ops.files import printable
 
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer
@@ -49,12 +50,13 @@ def verify(
     )
     pairs = _compare(analyzer, a, b, fmr, every=every)
     same = any(pair["same"] for pair in pairs)
-    if as_json:
-        answer = {"schema": 1, "pairs": pairs} if every else {"schema": 1, **pairs[0]}
-        print_json(answer)
-    else:
-        for pair in pairs:
-            _print(pair, every=every)
+    with reader_may_leave():
+        if as_json:
+            answer = {"schema": 1, "pairs": pairs} if every else {"schema": 1, **pairs[0]}
+            print_json(answer)
+        else:
+            for pair in pairs:
+                _print(pair, every=every)
     raise typer.Exit(0 if same else EXIT_NO)
 
 
@@ -81,7 +83,8 @@ def _print(pair: dict[str, Any], *, every: bool) -> None:
     where = ""
     if every:
         where = "".join(
-            f"{pair[side]['path']} at {pair[side]['box'][0]:.0f},{pair[side]['box'][1]:.0f}  " for side in ("a", "b")
+            f"{printable(pair[side]['path'])} at {pair[side]['box'][0]:.0f},{pair[side]['box'][1]:.0f}  "
+            for side in ("a", "b")
         )
     answer = "same person" if pair["same"] else "different people"
     stdout().print(

@@ -21,6 +21,7 @@ from mien.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
+_MOST_DIGITS = 9  # of any number in a file of pairs
 _HEADER = re.compile(r"\s*[0-9]+(\s+[0-9]+)?\s*")
 _TRUTH = {"1": True, "true": True, "yes": True, "same": True}
 _TRUTH |= {"0": False, "false": False, "no": False, "different": False}
@@ -126,6 +127,8 @@ def _lfw_rows(lines: _Lines) -> Iterator[_Row]:
 def _counts(lines: _Lines) -> tuple[int, int]:
     """(folds, pairs of each kind in a fold) from the first line."""
     number, text = lines.lines[0]
+    if max(map(len, text.split())) > _MOST_DIGITS:
+        raise lines.error(number, "announces more pairs than any file holds")
     *rest, per_kind = (int(field) for field in text.split())
     folds = rest[0] if rest else 1
     if folds < 1 or per_kind < 1:
@@ -150,7 +153,7 @@ def _lfw_row(lines: _Lines, number: int, fields: list[str], *, same: bool, fold:
 
 
 def _picture_number(lines: _Lines, number: int, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) < 1:
         raise lines.error(number, f"{text!r} is not the number of a picture (1, 2, ...)")
     return int(text)
 
@@ -186,7 +189,7 @@ def _table_row(lines: _Lines, number: int, fields: list[str], width: int) -> _Ro
     if truth.lower() not in _TRUTH:
         raise lines.error(number, f"same is {truth!r}, expected 1 or 0 (the table has no line of titles)")
     fold = fields[3] if width == 4 else "0"
-    if not fold.isdecimal():
+    if not fold.isdecimal() or len(fold) > _MOST_DIGITS:
         raise lines.error(number, f"fold is {fold!r}, expected a number")
     return _Row(number, a, b, _TRUTH[truth.lower()], int(fold))
 

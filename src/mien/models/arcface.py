@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.errors import WeightsError
-from mien.models import _onnx
+from mien.errors import ModelError, WeightsError
 from mien.models.base import (
     CropSpec,
     FileSource,
@@ -29,6 +28,7 @@ from mien.models.runtime import Session
 from mien.types import FloatArray, ImageArray
 
 SIZE = 112
+_MAX_BYTES = (1 << 31) - 1  # what one ONNX file can be
 CROP = CropSpec(
     size=SIZE,
     template=(
@@ -173,11 +173,13 @@ def entry_from_file(
     Raises:
         WeightsError: no such file, or not an ArcFace-style graph.
     """
-    path = Path(path).expanduser()
     try:
+        path = Path(path).expanduser()
+        if path.exists() and not (path.is_file() and path.stat().st_size <= _MAX_BYTES):  # a device never ends
+            raise WeightsError(f"{path} is not a file of at most {_MAX_BYTES:,} bytes")
         data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     dimensions = _dimensions(data, path)
     sha256 = hashlib.sha256(data).hexdigest()
     # In the cache, file names are plain ASCII that starts with a letter or digit.
@@ -221,8 +223,11 @@ def _dimensions(data: bytes, path: Path) -> int:
     if inputs[0].type.tensor_type.elem_type != 1:  # TensorProto.FLOAT
         raise WeightsError(f"{wanted} take float32")
     session = Session(data, RuntimeOptions(threads=1))
-    output = session(np.zeros((1, 3, SIZE, SIZE), dtype=np.float32))[0]
-    if output.ndim != 2 or len(output) != 1:
+    try:
+        output = session(np.zeros((1, 3, SIZE, SIZE), dtype=np.float32))[0]
+    except ModelError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    if output.ndim != 2 or len(output) != 1 or not output.size:
         raise WeightsError(f"{wanted} give (N, D), and gives {_written(list(output.shape))} for one crop")
     return int(output.shape[1])
 

@@ -110,6 +110,9 @@ class FaceEmbedder:
 
         Returns:
             The same faces with their embeddings.
+
+        Raises:
+            ModelError: the network fails, or gives what is no embedding.
         """
         counts = [len(f) for f in faces]
         embeddings = np.zeros((sum(counts), self.record.dimensions or 0), dtype=np.float32)
@@ -121,6 +124,10 @@ class FaceEmbedder:
             crops = np.concatenate([self._crops(images[i], transforms[i][k]) for i, k in chunk])
             views = self._network(self._prepare(crops)).reshape(len(chunk), len(self._views), -1)
             embeddings[start : start + per_call] = views.mean(axis=1)
+        if not np.isfinite(embeddings).all():
+            raise ModelError(
+                f"model {self.record.name!r} gives embeddings that are not finite: its weights are damaged"
+            )
         ends = np.cumsum(counts)
         parts = [embeddings[end - n : end] for n, end in zip(counts, ends, strict=True)]
         return [f.with_embeddings(part) for f, part in zip(faces, parts, strict=True)]

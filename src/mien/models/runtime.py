@@ -71,6 +71,7 @@ class Session:
     def __init__(self, model: Path | bytes, options: RuntimeOptions) -> None:
         import onnxruntime as ort
 
+        self._name = "the model" if isinstance(model, bytes) else model.name
         wanted = providers(options.device)
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.threads or default_threads()
@@ -81,8 +82,7 @@ class Session:
                 model if isinstance(model, bytes) else os.fspath(model), settings, providers=wanted
             )
         except Exception as error:  # onnxruntime raises its own, undocumented types
-            name = "the model" if isinstance(model, bytes) else model.name
-            raise WeightsError(f"onnxruntime cannot load {name}: {_first_line(error)}") from error
+            raise WeightsError(f"onnxruntime cannot load {self._name}: {_first_line(error)}") from error
         used = self._session.get_providers()
         if options.device not in ("auto", "cpu") and wanted[0] not in used:
             raise DeviceError(f"device {options.device!r} could not be started; use --device cpu")
@@ -93,12 +93,12 @@ class Session:
         """Run on one input array; returns the named outputs (all of them by default).
 
         Raises:
-            ModelError: it cannot run on that: another shape or type, or too little memory.
+            ModelError: the network fails: not enough memory, or a graph that contradicts itself.
         """
         try:
-            return list(self._session.run(outputs, {self._input: np.ascontiguousarray(array)}))
+            return list(self._session.run(outputs, {self.inputs[0]: np.ascontiguousarray(array)}))
         except Exception as error:  # onnxruntime raises its own, undocumented types
-            raise ModelError(f"a network cannot be run: {_first_line(error)}") from error
+            raise ModelError(f"onnxruntime cannot run {self._name}: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mien.errors import ImageError
 
-__all__ = ["IMAGE_EXTENSIONS", "list_images", "natural_key"]
+__all__ = ["IMAGE_EXTENSIONS", "folder_error", "is_folder", "list_images", "natural_key", "printable"]
 
 IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -45,10 +45,21 @@ def list_images(
     report = _raise if on_error is None else on_error
     for path in paths:
         for match in _matches(os.fspath(path)):
-            if match.is_dir():
+            if is_folder(match):
                 yield from _walk(match, frozenset(extensions), recursive, report, set())
             else:
                 yield match
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; False where the system does not say (no permission, an impossible name)."""
+    return os.path.isdir(path)  # noqa: PTH112  (Path.is_dir raises)
+
+
+def printable(text: object) -> str:
+    """One printable line: control characters, newlines and undecodable bytes are escaped."""
+    string = os.fsdecode(text) if isinstance(text, (bytes, os.PathLike)) else str(text)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in string)
 
 
 def natural_key(name: str) -> tuple[object, ...]:
@@ -62,7 +73,7 @@ def _matches(pattern: str) -> list[Path]:
         return [Path(pattern)]
     matches = [Path(match) for match in glob.iglob(pattern, recursive=True)]  # noqa: PTH207  (absolute too)
     if "**" in pattern:  # `**` names every folder as well as what is in it
-        matches = [match for match in matches if not match.is_dir()]
+        matches = [match for match in matches if not is_folder(match)]
     return sorted(matches, key=_path_key) or [Path(pattern)]
 
 
@@ -84,13 +95,17 @@ def _walk(
         return
     for entry in sorted(entries, key=lambda entry: natural_key(entry.name)):
         path = folder / entry.name
-        if path.is_dir():
+        if is_folder(path):
             if recursive:
                 yield from _walk(path, extensions, recursive, report, seen)
         elif path.suffix.lower() in extensions:
             yield path
 
 
+def folder_error(error: OSError) -> ImageError:
+    """What to say about a folder that cannot be listed."""
+    return ImageError(f"{printable(error.filename)}: the folder cannot be listed: {str(error.strerror).lower()}")
+
+
 def _raise(error: OSError) -> None:
-    folder = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error.filename))
-    raise ImageError(f"{folder}: the folder cannot be listed: {str(error.strerror).lower()}") from error
+    raise folder_error(error) from error

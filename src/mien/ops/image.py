@@ -42,7 +42,7 @@ from PIL import (
 from PIL.ImageFile import ImageFile
 
 from mien.errors import ImageDecodeError, ImageError, ImageTooLargeError
-from mien.ops.atomic import written_whole
+from mien.ops.files import printable
 from mien.types import ImageArray
 
 __all__ = ["ImageSource", "load_image", "save_image"]
@@ -137,10 +137,9 @@ def _encoder_options(target: Path, name: str) -> dict[str, Any]:
 # Messages
 
 
-def printable(text: object, limit: int = 300) -> str:
-    """One printable line: control characters, newlines and undecodable bytes are escaped."""
-    string = os.fsdecode(text) if isinstance(text, (bytes, os.PathLike)) else str(text)
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in string) or "''"
+def _printable(text: object, limit: int = 300) -> str:
+    """See `printable`; never empty, and not too long."""
+    line = printable(text) or "''"
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
