@@ -30,6 +30,15 @@ def test_path_bytes_file_and_array_give_the_same_answer(analyzer, portrait):
         assert_same(analyzer(load_image(source)), expected)
 
 
+def test_the_analyzer_reads_what_load_image_reads(analyzer, portrait):
+    expected = analyzer(load_image(portrait))
+    for source in (portrait, str(portrait), portrait.read_bytes(), io.BytesIO(portrait.read_bytes())):
+        assert_same(analyzer(source), expected)
+    (faces,) = analyzer([str(portrait)])
+    assert_same(faces, expected)
+    assert repr(faces) == "Faces(1 in 512 x 600, embeddings of 128)"
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_folder_batch_and_thread_count_do_not_change_the_answer(analyzer, portrait, astronaut, threads):
     paths = [portrait, astronaut, portrait]

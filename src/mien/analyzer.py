@@ -20,7 +20,8 @@ from mien.models.detection import DEFAULT_SIZE, InputSize
 from mien.models.embedding import FaceEmbedder, Mode
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
-from mien.ops.image import ImageSource, load_image, printable
+from mien.ops.files import printable
+from mien.ops.image import ImageSource, load_image
 from mien.types import SCHEMA, Faces, FloatArray, ImageArray, Verification
 
 Task = Literal["detect", "embed"]
@@ -56,7 +57,7 @@ class FaceAnalyzer:
         only: what to do: "detect" and "embed".
         size: longest side in pixels at which pictures are searched for faces, or "full" (crowds).
         threshold: lowest detection score; the detector's own by default.
-        accurate: average more views of each face: better embeddings, at a cost (see README).
+        accurate: average more views of each face: better embeddings, at a cost (figures: README).
         threads: threads of one network call; 0 takes the cores there are.
         device: "cpu", "auto", or a GPU that the installed onnxruntime offers ("cuda", "coreml", "directml", ...).
         store: where weights are kept; the user's cache by default.
@@ -124,24 +125,24 @@ class FaceAnalyzer:
         return self
 
     @overload
-    def __call__(self, images: ImageArray) -> Faces: ...
+    def __call__(self, images: ImageSource) -> Faces: ...
     @overload
-    def __call__(self, images: Sequence[ImageArray]) -> list[Faces]: ...
-    def __call__(self, images: ImageArray | Sequence[ImageArray]) -> Faces | list[Faces]:
+    def __call__(self, images: list[ImageSource] | list[ImageArray]) -> list[Faces]: ...
+    def __call__(self, images: ImageSource | list[ImageSource] | list[ImageArray]) -> Faces | list[Faces]:
         """Analyse one picture, or several at once.
 
         Args:
-            images: RGB uint8 (H, W, 3), or a list of such, of any sizes. Files: see `load_image`.
+            images: whatever `load_image` reads (path, bytes, file object, RGB array), or a list of such.
 
         Returns:
             The faces of the picture, highest score first; for a list, one `Faces` for each.
 
         Raises:
-            ImageError: an array is not a picture.
+            ImageError: one of them cannot be read.
         """
-        if isinstance(images, np.ndarray) and images.ndim < 4:
-            return self._analyze([load_image(images)])[0]
-        return self._analyze([load_image(image) for image in images])
+        if isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4):
+            return self._analyze([load_image(image) for image in images])
+        return self._analyze([load_image(images)])[0]
 
     def _analyze(self, images: Sequence[ImageArray]) -> list[Faces]:
         faces = self.detector(images)
@@ -181,14 +182,24 @@ class FaceAnalyzer:
         assert other.embeddings is not None  # noqa: S101
         return self.compare(one.embeddings[0], other.embeddings[0], fmr=fmr)
 
-    def largest_face(self, source: ImageSource) -> Faces:
+    def largest_face(self, source: ImageSource, *, on_several: Callable[[int], None] | None = None) -> Faces:
         """The largest face of a picture, with its embedding; `Faces` of length 1.
+
+        Args:
+            source: path, bytes, file object or array.
+            on_several: called with the number of faces where there are more than one.
 
         Raises:
             ImageError: it cannot be read.
             NoFaceError: it shows no face.
         """
-        return self._embedded(source, lambda faces: faces.largest())
+
+        def choose(faces: Faces) -> Faces:
+            if on_several is not None and len(faces) > 1:
+                on_several(len(faces))
+            return faces.largest()
+
+        return self._embedded(source, choose)
 
     def all_faces(self, source: ImageSource) -> Faces:
         """Every face of a picture, with their embeddings; at least one.
@@ -276,7 +287,7 @@ class FaceAnalyzer:
 def no_face_message(source: ImageSource) -> str:
     """The one line for a picture without a face."""
     name = printable(source) if isinstance(source, (str, PathLike)) else "the picture"
-    return f"{name}: no face found; try a larger or sharper picture, --size full, or a lower --threshold"
+    return f"{name}: no face found; try a larger or sharper picture, --size full, or a lower --min-score"
 
 
 def to_dict(path: str, faces: Faces, *, embeddings: bool = False) -> dict[str, object]:

@@ -33,7 +33,7 @@ def _frozen(name: str, value: object, shape: tuple[int | None, ...]) -> FloatArr
     return array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Faces:
     """The faces of one picture, as a struct of arrays; index it to select faces.
 
@@ -72,6 +72,11 @@ class Faces:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __repr__(self) -> str:
+        width, height = self.image_size
+        extra = "" if self.embeddings is None else f", embeddings of {self.embeddings.shape[1]}"
+        return f"Faces({len(self)} in {width} x {height}{extra})"
 
     def __iter__(self) -> Iterator[Self]:
         return (self[i : i + 1] for i in range(len(self)))

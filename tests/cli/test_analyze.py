@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,18 +79,49 @@ def test_saving_never_replaces_a_picture_that_was_given(mien, portrait, tmp_path
     for given in (photo, tmp_path):
         done = mien("analyze", given, "--save", tmp_path)
         assert done.returncode == 2
-        assert b"that is a picture of this run itself" in done.stderr
+        assert b"is one of the pictures given" in done.stderr
         assert photo.read_bytes() == portrait.read_bytes()
 
 
-def test_saving_never_puts_one_picture_over_another(mien, portrait, astronaut, tmp_path):
-    for folder, photo in (("a", portrait), ("b", astronaut)):
-        (tmp_path / folder).mkdir()
-        shutil.copy(photo, tmp_path / folder / "one.jpg")
-    done = mien("analyze", tmp_path / "a" / "one.jpg", tmp_path / "b" / "one.jpg", "--save", tmp_path / "out")
-    assert done.returncode == 2
-    assert b"has the name of" in done.stderr
-    assert load_image(tmp_path / "out" / "one.jpg").shape == load_image(portrait).shape
+def test_what_an_earlier_run_saved_is_no_picture_of_the_next(mien, portrait, tmp_path):
+    shutil.copy(portrait, tmp_path / "one.jpg")
+    for _ in range(2):
+        done = mien("analyze", tmp_path, "--save", tmp_path / "annotated", "--json")
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 1
+        assert b"annotated pictures: 1 in" in done.stderr
+    assert [p.name for p in (tmp_path / "annotated").iterdir()] == ["one.jpg"]
+
+
+def test_pictures_that_mien_does_not_read_are_not_passed_over_in_silence(mien, portrait, tmp_path):
+    shutil.copy(portrait, tmp_path / "one.jpg")
+    for name in ("two.HEIC", "three.heic", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    done = mien("analyze", tmp_path, "--json")
+    assert done.returncode == 0
+    assert done.stderr.decode().splitlines() == [
+        "mien: pictures left out, as mien does not read HEIC: 2; convert them to JPEG"
+    ]
+
+
+def test_results_go_to_standard_output_while_a_bar_is_drawn_on_a_terminal(portrait, tmp_path):
+    """Standard error on a terminal of its own, standard output in a file: as in `mien analyze ... > out.jsonl`."""
+    pty = pytest.importorskip("pty")
+    for i in range(3):
+        shutil.copy(portrait, tmp_path / f"{i}.jpg")
+    terminal, slave = pty.openpty()
+    command = [sys.executable, "-m", "mien", "analyze", str(tmp_path), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=slave, timeout=120, check=False)
+    os.close(slave)
+    drawn = os.read(terminal, 100_000)
+    os.close(terminal)
+    assert [json.loads(line)["schema"] for line in done.stdout.splitlines()] == [1, 1, 1]
+    assert b"analysing" in drawn
+
+
+def test_embeddings_without_json_are_refused(mien, portrait):
+    assert b"needs --json" in mien("analyze", portrait, "--embeddings").stderr
+    assert mien("analyze", portrait, "--embeddings", "--only", "detect", "--json").returncode == 2
 
 
 def test_saved_pictures_are_annotated_and_keep_their_place(mien, portrait, tmp_path):
@@ -246,7 +276,7 @@ def test_interrupting_a_long_line_leaves_it_whole(portrait, tmp_path, unbuffered
     for i in range(8):
         shutil.copy(portrait, tmp_path / f"{i:03}.jpg")
     # At --threshold 0 one line is larger than any pipe: the interrupt comes while it is being written.
-    command = [sys.executable, "-m", "mien", "analyze", str(tmp_path), "--json", "--threshold", "0"]
+    command = [sys.executable, "-m", "mien", "analyze", str(tmp_path), "--json", "--min-score", "0"]
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         first = process.stdout.read1(100)

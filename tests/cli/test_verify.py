@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -52,6 +53,40 @@ def test_all_compares_every_pair(mien, portrait, astronaut, tmp_path):
     assert sorted(pair["same"] for pair in pairs) == [False, True]
     (match,) = (pair for pair in pairs if pair["same"])
     assert match["a"]["box"][0] > 300  # the right one
+
+
+def test_the_largest_of_several_is_compared_and_said(mien, portrait, astronaut, tmp_path):
+    both = tmp_path / "both.png"
+    sizes = {portrait: (512, 600), astronaut: (300, 600)}
+    faces = [np.asarray(Image.open(p).convert("RGB").resize(size)) for p, size in sizes.items()]
+    Image.fromarray(np.hstack(faces)).save(both)
+    done = mien("verify", both, portrait)
+    assert done.returncode == 0, done.stdout
+    assert b"both.png shows 2 faces; the largest is compared" in done.stderr
+    table = mien("verify", both, portrait, "--all").stdout.decode()
+    assert "1 of 2 pairs match" in table
+
+
+def test_standard_input(mien, portrait, astronaut):
+    assert mien("verify", "-", portrait, stdin=portrait.read_bytes()).returncode == 0
+    assert mien("verify", astronaut, "-", stdin=portrait.read_bytes()).returncode == 1
+    assert mien("verify", "-", "-", stdin=portrait.read_bytes()).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("same", "probability", "says"),
+    [
+        (True, 0.99999, "same person: .* over 99.9%"),
+        (False, 0.997, "not confirmed as one person: .* 99.7%"),
+        (False, 0.1, "different people: .* 10.0%"),
+        (False, 0.0, "different people: .* under 0.1%"),
+    ],
+)
+def test_the_answer_in_words(same, probability, says):
+    from mien.cli.verify import _sentence
+
+    pair = {"same": same, "probability": probability, "similarity": 0.6, "threshold": 0.65, "fmr": 1e-4}
+    assert re.match(says, _sentence(pair))
 
 
 def test_no_face_is_exit_code_2_and_says_where(mien, portrait, tmp_path):

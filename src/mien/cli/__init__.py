@@ -5,6 +5,7 @@ Exit codes: 0 done (verify: same person), 1 the answer is no, 2 bad input or usa
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli import options
-from mien.cli.console import EXIT_BAD_INPUT, print_json, report_error, stdout, table, track
+from mien.cli.console import EXIT_BAD_INPUT, note, print_json, report_error, stdout, table, track
 from mien.errors import ImageError, MienError
 from mien.ops.files import folder_error, is_folder, list_images, printable
 
@@ -35,7 +35,7 @@ def analyze(
     detector: options.Detector = options.DETECTOR,
     embedder: options.Embedder = options.EMBEDDER,
     size: options.Size = options.SIZE,
-    threshold: options.Threshold = None,
+    min_score: options.MinScore = None,
     accurate: options.Accurate = False,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
@@ -46,12 +46,14 @@ def analyze(
     stops the others: failures are listed at the end, and the exit code is then 2.
     """
     tasks = options.tasks(only, ("detect", "embed") if embeddings else ("detect",))
+    if embeddings and not (as_json and "embed" in tasks):
+        raise typer.BadParameter("needs --json, and no --only without embed", param_hint="--embeddings")
     analyzer = options.make_analyzer(
         detector=detector,
         embedder=embedder,
         only=tasks,
         size=size,
-        threshold=threshold,
+        threshold=min_score,
         accurate=accurate,
         threads=threads,
         device=device,
@@ -61,7 +63,7 @@ def analyze(
     if save is not None:
         _make_folder(save)
     output = _Output(as_json=as_json, embeddings=embeddings)
-    files = _files(paths, output.failures)
+    files = _files(paths, save, output.failures)
     if save is not None:
         output.save = _Annotated(save, paths, files)
     results = _results(analyzer, files, keep_images=save is not None)
@@ -74,23 +76,40 @@ def analyze(
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
-def _files(paths: list[str], failures: list[str]) -> list[Path]:
-    """The pictures of `paths`, none for standard input; folders that cannot be listed are added to `failures`."""
+def _files(paths: list[str], save: Path | None, failures: list[str]) -> list[Path]:
+    """The pictures of `paths`, none for standard input.
+
+    Folders that cannot be listed are added to `failures`; what an earlier run saved is no picture of this one.
+    """
     if STDIN in paths:
         if len(paths) > 1:
             raise typer.BadParameter("- (standard input) cannot be mixed with other paths", param_hint="PATH")
         return []
-    files = list(list_images(paths, on_error=lambda error: failures.append(str(folder_error(error)))))
+    unread: list[Path] = []
+    listed = list_images(
+        paths, on_error=lambda error: failures.append(str(folder_error(error))), on_unread=unread.append
+    )
+    files = _without_saved(listed, paths, save) if save else list(listed)
+    if unread:
+        kinds = ", ".join(sorted({path.suffix[1:].upper() for path in unread}))
+        report_error(f"pictures left out, as mien does not read {kinds}: {len(unread)}; convert them to JPEG")
     if not files:
         raise ImageError(failures[0] if failures else f"no pictures in {', '.join(paths)}")
     return files
 
 
-def _results(analyzer: FaceAnalyzer, files: list[Path], *, keep_images: bool) -> Iterator[FileResult]:
-    if not files:
-        yield _from_stdin(analyzer, keep_images=keep_images)
-        return
-    analyzer.load()  # a missing model is one error, not one for each file
+def _without_saved(files: Iterable[Path], paths: list[str], save: Path) -> list[Path]:
+    """Leave out what lies in the folder for annotated pictures, unless that is what was given."""
+    saved = Path(os.path.realpath(save))
+    if any(Path(os.path.realpath(path)).is_relative_to(saved) for path in paths):
+        return list(files)
+    return [file for file in files if not Path(os.path.realpath(file)).is_relative_to(saved)]
+
+
+def _results(analyzer: FaceAnalyzer, files: list[Path], *, keep_images: bool) -> Iterable[FileResult]:
+    """Load the models (a missing one is one error, not one for each file), then go through the files."""
+    if not files:  # standard input, read no further than the byte limit
+        return [analyzer.load().file(sys.stdin.buffer, name=STDIN, keep_image=keep_images)]
     if len(files) == 1:
         return [analyzer.load().file(files[0], keep_image=keep_images)]
     return track(analyzer.files(files, keep_images=keep_images), total=len(files), what="analysing")
@@ -103,11 +122,6 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         reason = "is a file, not a folder" if os.path.lexists(folder) else f"cannot be made: {error.strerror}"
         raise MienError(f"--save {folder}: {reason}") from error
-
-
-def _from_stdin(analyzer: FaceAnalyzer, *, keep_images: bool) -> FileResult:
-    """One picture from standard input, read no further than the byte limit."""
-    return analyzer.file(sys.stdin.buffer, name=STDIN, keep_image=keep_images)
 
 
 class _Output:
@@ -137,6 +151,8 @@ class _Output:
                 self.failures.append(str(error))
 
     def close(self) -> None:
+        if self.save is not None and self.save.count:
+            note(f"annotated pictures: {self.save.count} in {self.save.folder}")
         for failure in self.failures:
             report_error(failure)
         if len(self.failures) > 1:
@@ -153,7 +169,8 @@ class _Annotated:
     """
 
     def __init__(self, folder: Path, paths: list[str], files: list[Path]) -> None:
-        self._folder = folder
+        self.folder = folder
+        self.count = 0
         self._roots = [root for path in paths if path != STDIN and is_folder(root := Path(os.path.normpath(path)))]
         self._given = {os.path.realpath(file) for file in files}
         self._source_of: dict[str, str] = {}
@@ -169,11 +186,13 @@ class _Annotated:
 
         assert result.image is not None  # noqa: S101 - kept because of --save
         assert result.faces is not None  # noqa: S101
-        target = self._folder / self._free(self._relative(result.path), result.path)
+        target = self.folder / self._free(self._relative(result.path), result.path)
         if os.path.realpath(target) in self._given:
             raise MienError(f"{target}: is one of the pictures given, and stays as it is; --save into another folder")
         _make_folder(target.parent)
-        save_image(target, draw_faces(result.image, result.faces))
+        labels = [f"{i}  {score:.2f}" for i, score in enumerate(result.faces.scores, 1)]
+        save_image(target, draw_faces(result.image, result.faces, labels))
+        self.count += 1
 
     def _relative(self, path: str) -> Path:
         """Where below the folder: as below the folder that was given."""

@@ -13,7 +13,7 @@ from mien.cli.console import Commands
 app = typer.Typer(
     name="mien",
     cls=Commands,
-    help="Face recognition and facial-expression analysis: who a face is, and what it shows.",
+    help="Find the faces in photographs, and tell whether two show one person.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -32,7 +32,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Face recognition and facial-expression analysis: who a face is, and what it shows."""
+    """Find the faces in photographs, and tell whether two show one person."""
 
 
 app.command()(analyze.analyze)

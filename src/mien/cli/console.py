@@ -6,10 +6,9 @@ rich is imported when something is first printed with it: `mien analyze --json` 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,6 +44,11 @@ class Commands(TyperGroup):
         except BrokenPipeError as error:  # the reader of our output has left: not an error
             discard_output()
             raise typer.Exit from error
+
+
+def note(message: str) -> None:
+    """Say something that is no result and no error, on standard error."""
+    typer.echo(printable(message), err=True)
 
 
 def report_error(message: str) -> None:
@@ -110,7 +114,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    made = Table(*columns)
+    made = Table()
+    for i, column in enumerate(columns):  # the first names what the row is about: never cut it
+        made.add_column(column, no_wrap=i == 0, overflow="fold")
     for row in rows:
         made.add_row(*map(escape, row))
     return made
@@ -132,13 +138,17 @@ def megabytes(size: int) -> str:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[..., None]]:
-    """A bar on standard error, if that is a terminal; yields a function of (done, total[, what])."""
-    if not sys.stderr.isatty():
+    """A bar on standard error; yields a function of (done, total[, what]).
+
+    None where standard error is no terminal, or where results go to the same terminal and the two would mix.
+    """
+    if not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda done, total, what=what: None
         return
     from rich.progress import Progress
 
-    with Progress(console=stderr(), transient=True) as bars:
+    # rich would otherwise take over standard output, and print the results on standard error
+    with Progress(console=stderr(), transient=True, redirect_stdout=False, redirect_stderr=False) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total, what=what: bars.update(task, completed=done, total=total, description=what)
 
@@ -193,6 +203,8 @@ class DownloadBars:
                 DownloadColumn(),
                 TransferSpeedColumn(),
             )
-            self._bars = Progress(*columns, console=stderr(), transient=True)
+            self._bars = Progress(
+                *columns, console=stderr(), transient=True, redirect_stdout=False, redirect_stderr=False
+            )
             self._bars.start()
         return self._bars

@@ -23,9 +23,9 @@ Size = Annotated[
         help="Longest side in pixels at which faces are searched; `full` for crowds and small faces.",
     ),
 ]
-Threshold = Annotated[
+MinScore = Annotated[
     float | None,
-    typer.Option("--threshold", min=0.0, max=1.0, help="Lowest detection score; the detector's own by default."),
+    typer.Option("--min-score", min=0.0, max=1.0, help="Lowest detection score; the detector's own by default."),
 ]
 Accurate = Annotated[
     bool, typer.Option("--accurate", help="Average more views of each face: more accurate, and slower.")

@@ -41,7 +41,7 @@ class Analyzer(Protocol):
         """The embedder; its record holds its calibrations."""
         ...
 
-    def __call__(self, images: Sequence[ImageArray]) -> list[Faces]:
+    def __call__(self, images: list[ImageArray]) -> list[Faces]:
         """Find and embed the faces of each picture, RGB uint8 (H, W, 3)."""
         ...
 

@@ -165,7 +165,8 @@ def _table_rows(lines: _Lines) -> Iterator[_Row]:
     if len(first.split(delimiter)) < 3:
         raise lines.error(first_number, "expected LFW's counts (`10<TAB>300` or `500`) or `path_a,path_b,same[,fold]`")
     width = 0
-    for number, line in lines.lines:
+    titled = [field.strip().lower() for field in first.split(delimiter)][:3] == ["path_a", "path_b", "same"]
+    for number, line in lines.lines[titled:]:
         try:
             (fields,) = csv.reader([line], delimiter=delimiter, strict=True)
         except csv.Error as error:
@@ -187,7 +188,7 @@ def _table_row(lines: _Lines, number: int, fields: list[str], width: int) -> _Ro
     if a == b:
         raise lines.error(number, f"compares {a} with itself")
     if truth.lower() not in _TRUTH:
-        raise lines.error(number, f"same is {truth!r}, expected 1 or 0 (the table has no line of titles)")
+        raise lines.error(number, f"same is {truth!r}, expected 1 or 0 (titles must be path_a,path_b,same[,fold])")
     fold = fields[3] if width == 4 else "0"
     if not fold.isdecimal() or len(fold) > _MOST_DIGITS:
         raise lines.error(number, f"fold is {fold!r}, expected a number")

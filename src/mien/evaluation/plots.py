@@ -1,4 +1,4 @@
-"""Plots of verification reports; matplotlib (`pip install 'mien[plots]'`) is imported when one is drawn."""
+"""Plots of verification reports; matplotlib (`pip install matplotlib`) is imported when one is drawn."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _figure() -> tuple[Any, Any]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MienError("plotting needs matplotlib: pip install 'mien[plots]'") from error
+        raise MienError("plotting needs matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

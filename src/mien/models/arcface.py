@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import ModelError, WeightsError
+from mien.models import _onnx
 from mien.models.base import (
     CropSpec,
     FileSource,

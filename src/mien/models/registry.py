@@ -63,7 +63,7 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
     found = _ENTRIES.get(name)
     if found is None or (task is not None and found.record.task != task):
         fitting = ", ".join(n for n, e in _ENTRIES.items() if task in (None, e.record.task))
-        raise UnknownModelError(f"no {task or 'model'} model called {name!r}; choose one of: {fitting}")
+        raise UnknownModelError(f"no {task + ' ' if task else ''}model called {name!r}; choose one of: {fitting}")
     return found
 
 

@@ -96,7 +96,7 @@ class Session:
             ModelError: the network fails: not enough memory, or a graph that contradicts itself.
         """
         try:
-            return list(self._session.run(outputs, {self.inputs[0]: np.ascontiguousarray(array)}))
+            return list(self._session.run(outputs, {self._input: np.ascontiguousarray(array)}))
         except Exception as error:  # onnxruntime raises its own, undocumented types
             raise ModelError(f"onnxruntime cannot run {self._name}: {_first_line(error)}") from error
 

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mien.errors import ImageError
@@ -16,7 +17,13 @@ IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 )
 
+UNREAD_EXTENSIONS = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+)
+"""Pictures that mien does not read: worth a word when a folder holds them."""
+
 _OnError = Callable[[OSError], None]
+_OnUnread = Callable[[Path], None]
 
 
 def list_images(
@@ -25,28 +32,30 @@ def list_images(
     recursive: bool = True,
     extensions: Collection[str] = IMAGE_EXTENSIONS,
     on_error: _OnError | None = None,
+    on_unread: _OnUnread | None = None,
 ) -> Iterator[Path]:
     """Expand files, folders and glob patterns to files, lazily.
 
     A path that exists is taken as it is, even where it holds `*` or `[`. A file is always yielded, whatever
     its name; so is a path that matches nothing, for `load_image` to say that there is no such file. A folder
     gives its files of the known extensions in natural order ("2" before "10"), hidden ones left out; links to
-    folders are followed, each folder once per path given.
+    folders are not followed, as they can lead anywhere.
 
     Args:
         paths: files, folders, or patterns for shells that do not expand them (`*`, `?`, `[...]`, `**`).
         recursive: whether to enter the folders inside folders.
         extensions: lower-case file extensions, with their dot, that are pictures in a folder.
         on_error: called with the error of a folder that cannot be listed, to go on; by default it is raised.
+        on_unread: called with every picture in a folder that is of a kind mien does not read.
 
     Raises:
         ImageError: a folder cannot be listed.
     """
-    report = _raise if on_error is None else on_error
+    walk = _Walk(recursive, frozenset(extensions), on_error or _raise, on_unread or (lambda _: None))
     for path in paths:
         for match in _matches(os.fspath(path)):
             if is_folder(match):
-                yield from _walk(match, frozenset(extensions), recursive, report, set())
+                yield from walk(match)
             else:
                 yield match
 
@@ -81,25 +90,30 @@ def _path_key(path: Path) -> list[tuple[object, ...]]:
     return [natural_key(part) for part in path.parts]
 
 
-def _walk(
-    folder: Path, extensions: frozenset[str], recursive: bool, report: _OnError, seen: set[tuple[int, int]]
-) -> Iterator[Path]:
-    try:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:  # a link back up, or a second link
+@dataclass(frozen=True)
+class _Walk:
+    """Goes through a folder, in natural order."""
+
+    recursive: bool
+    extensions: frozenset[str]
+    on_error: _OnError
+    on_unread: _OnUnread
+
+    def __call__(self, folder: Path) -> Iterator[Path]:
+        try:
+            entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+        except OSError as error:
+            self.on_error(error)
             return
-        seen.add((status.st_dev, status.st_ino))
-        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    except OSError as error:
-        report(error)
-        return
-    for entry in sorted(entries, key=lambda entry: natural_key(entry.name)):
-        path = folder / entry.name
-        if is_folder(path):
-            if recursive:
-                yield from _walk(path, extensions, recursive, report, seen)
-        elif path.suffix.lower() in extensions:
-            yield path
+        for entry in sorted(entries, key=lambda entry: natural_key(entry.name)):
+            path, extension = folder / entry.name, Path(entry.name).suffix.lower()
+            if is_folder(path):
+                if self.recursive and not entry.is_symlink():
+                    yield from self(path)
+            elif extension in self.extensions:
+                yield path
+            elif extension in UNREAD_EXTENSIONS:
+                self.on_unread(path)
 
 
 def folder_error(error: OSError) -> ImageError:

@@ -42,7 +42,8 @@ from PIL import (
 from PIL.ImageFile import ImageFile
 
 from mien.errors import ImageDecodeError, ImageError, ImageTooLargeError
-from mien.ops.files import printable
+from mien.ops import files
+from mien.ops.atomic import written_whole
 from mien.types import ImageArray
 
 __all__ = ["ImageSource", "load_image", "save_image"]
@@ -92,7 +93,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: 
         return _decode(io.BytesIO(bytes(source)), _UNNAMED, max_pixels)
     if isinstance(source, (str, os.PathLike)):
         with _open_regular(source, max_bytes) as file:
-            return _decode(file, printable(os.fspath(source)), max_pixels)
+            return _decode(file, _printable(os.fspath(source)), max_pixels)
     if callable(getattr(source, "read", None)):
         name = _file_name(source)
         return _decode(io.BytesIO(_read_bounded(source, max_bytes, name)), name, max_pixels)
@@ -112,7 +113,7 @@ def save_image(path: str | os.PathLike[str], image: ImageArray) -> None:
         ImageError: another extension, not such an array, or the file cannot be written.
     """
     target = Path(path)
-    name = printable(target)
+    name = _printable(target)
     options = _encoder_options(target, name)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(f"{name}: only an RGB uint8 array of shape (H, W, 3) can be saved")
@@ -138,19 +139,19 @@ def _encoder_options(target: Path, name: str) -> dict[str, Any]:
 
 
 def _printable(text: object, limit: int = 300) -> str:
-    """See `printable`; never empty, and not too long."""
-    line = printable(text) or "''"
+    """See `files.printable`; never empty, and not too long."""
+    line = files.printable(text) or "''"
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return printable(error.strerror.lower())
+        return _printable(error.strerror.lower())
     if isinstance(error, MemoryError):
         return "not enough memory"
     if isinstance(error, (EOFError, LookupError, struct.error)):
         return "damaged, or it ends too early"
-    return printable(error, 160) if str(error) else type(error).__name__
+    return _printable(error, 160) if str(error) else type(error).__name__
 
 
 def _too_many_pixels(width: int, height: int, max_pixels: int, name: str) -> ImageTooLargeError:
@@ -180,7 +181,7 @@ def _check_bytes(size: int, max_bytes: int, name: str) -> None:
 @contextmanager
 def _open_regular(path: str | os.PathLike[str], max_bytes: int) -> Iterator[BinaryIO]:
     """Open a regular file; pipes and devices are refused before they are opened, as opening one may block."""
-    name = printable(path)
+    name = _printable(path)
     try:
         status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
@@ -199,7 +200,7 @@ def _open_regular(path: str | os.PathLike[str], max_bytes: int) -> Iterator[Bina
 
 def _file_name(file: object) -> str:
     name = getattr(file, "name", None)
-    return printable(name) if isinstance(name, (str, bytes)) and name else _UNNAMED
+    return _printable(name) if isinstance(name, (str, bytes)) and name else _UNNAMED
 
 
 def _read_bounded(file: Any, max_bytes: int, name: str) -> bytes:
@@ -300,7 +301,9 @@ def _plugin(head: bytes, name: str) -> Callable[[BinaryIO], ImageFile]:
     if head.startswith(b"BM"):
         return BmpImagePlugin.BmpImageFile
     if head[4:8] == b"ftyp":
-        raise ImageDecodeError(f"{name}: HEIC and AVIF pictures and videos are not read; convert it to JPEG or PNG")
+        if head[8:12] in (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"avif", b"avis"):
+            raise ImageDecodeError(f"{name}: HEIC and AVIF pictures are not read; convert it to JPEG or PNG")
+        raise ImageDecodeError(f"{name}: a video, not a picture; save one of its frames as JPEG or PNG")
     raise ImageDecodeError(f"{name}: not a JPEG, PNG, WebP, BMP, TIFF or GIF picture")
 
 
