@@ -135,3 +135,19 @@ def test_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+
+def snippets() -> list[tuple[str, str]]:
+    pattern = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    pages = [(page.relative_to(ROOT).as_posix(), page.read_text(encoding="utf-8")) for page in PAGES]
+    return [(name, code) for name, text in pages for code in pattern.findall(text)]
+
+
+@pytest.mark.parametrize(("page", "code"), snippets(), ids=lambda value: value[:20])
+def test_python_snippet(page, code, sandbox):
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=sandbox, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{page}\n{code}\n{done.stderr[-500:]}"
+    assert done.stdout or "save_image" in code

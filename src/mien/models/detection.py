@@ -128,7 +128,10 @@ class ScaledDetector:
 
 
 def _resized(part: ImageArray, width: int, height: int) -> ImageArray:
-    return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    """Averaged where it shrinks to less than half, else bilinear, which is several times faster and aliases little."""
+    half = 2 * width <= part.shape[1]
+    way = cv2.INTER_AREA if half else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(part, (width, height), interpolation=way), dtype=np.uint8)
 
 
 def _batches(views: Sequence[_View], shape: tuple[int, int]) -> Iterator[Sequence[_View]]:
