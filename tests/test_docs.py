@@ -103,7 +103,8 @@ def demo(sandbox: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert '"faces": [{"box"' in done.stdout
     assert "different people" in done.stdout
-    assert Image.open(copy / "demo" / "astronaut.jpg").size == (512, 512)
+    with Image.open(copy / "demo" / "astronaut.jpg") as annotated:
+        assert annotated.size == (512, 512)
 
 
 def command_names(group=app, prefix="mien") -> list[str]:

@@ -138,7 +138,7 @@ class TestTable:
         (f"{A1},{A2}\n", r"line 1: expected LFW's counts"),
         (f"{A1},{A2},1\n{A1},{B1}\n", r"line 2: expected `path_a,path_b,same\[,fold\]` .* found 2 fields"),
         (f"{A1},{A2},1,0\n{A1},{B1},0\n", r"line 2: .* found 3 fields"),
-        ("path_a,path_b,same\n", r"line 1: same is 'same'|line 1"),
+        ("path_a,path_b,same\n", r"line 1: titles, and no pairs below them"),
         (f"{A1},{A2},1\n{A1},{B1},2\n", r"line 2: same is '2', expected 1 or 0"),
         (f"{A1},{A2},1,x\n", r"line 1: fold is 'x'"),
         (f"{A1},,1\n", r"line 1: a path is empty"),
@@ -179,3 +179,10 @@ def test_absent_file_or_root(read, root):
 def test_absurd_numbers_are_data_errors(read, text):
     with pytest.raises(DataError, match=r"line [12]: "):
         read(text)
+
+
+def test_a_table_may_have_titles(read):
+    plain = read(f"{A1},{A2},1,0\n{A1},{B1},0,1\n")
+    titled = read(f"path_a,path_b,same,fold\n{A1},{A2},1,0\n{A1},{B1},0,1\n")
+    assert list(titled.same) == list(plain.same)
+    assert list(titled.fold) == list(plain.fold)

@@ -166,6 +166,8 @@ def _table_rows(lines: _Lines) -> Iterator[_Row]:
         raise lines.error(first_number, "expected LFW's counts (`10<TAB>300` or `500`) or `path_a,path_b,same[,fold]`")
     width = 0
     titled = [field.strip().lower() for field in first.split(delimiter)][:3] == ["path_a", "path_b", "same"]
+    if titled and len(lines.lines) == 1:
+        raise lines.error(first_number, "titles, and no pairs below them")
     for number, line in lines.lines[titled:]:
         try:
             (fields,) = csv.reader([line], delimiter=delimiter, strict=True)
