@@ -8,7 +8,7 @@ OTHER := tests/photos/grace_hopper.jpg
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready-core  ## find the faces of a real photograph, as JSON and as a picture, and compare two people
-	@echo "== fetching the weights (once; about 107 MB to download, 30 MB kept)"
+	@echo "== fetching the weights (once; about 107 MB to download, 72 MB kept)"
 	$(BIN)/mien models pull
 	@echo "== the faces of a photograph, as JSON"
 	$(BIN)/mien analyze $(PHOTO) --json --save demo

