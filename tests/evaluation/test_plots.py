@@ -116,7 +116,7 @@ class TestMistakes:
     def test_without_matplotlib(self, tmp_path, monkeypatch):
         for name in [name for name in sys.modules if name.startswith("matplotlib")]:
             monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(MienError, match=r"needs matplotlib: pip install 'mien\[plots\]'"):
+        with pytest.raises(MienError, match=r"needs matplotlib: pip install matplotlib"):
             plot_roc(report(), tmp_path / "roc.png")
 
     def test_unknown_format(self, tmp_path):

@@ -228,6 +228,9 @@ def _reason(output: str) -> str:
         return "no room left on the disk"
     if _UNREACHABLE.search(output):
         return "the package index does not answer; check the network and the index settings"
+    if re.search("from versions: none|No matching distribution|not found in the package registry", output):
+        # older pips say no more than this when the index cannot be reached
+        return "the package index does not answer, or does not have it; check the network and the index settings"
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.match("error:|ERROR:|×", line)]
     return (errors or lines or ["no reason given"])[-1][:300]
