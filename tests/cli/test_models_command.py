@@ -96,7 +96,7 @@ def test_list_on_a_terminal_is_a_table(app: typer.Typer, monkeypatch: pytest.Mon
     monkeypatch.setattr(stdout(), "_force_terminal", True)
     answer = RUNNER.invoke(app, ["list"]).stdout
     assert "finder" in answer
-    assert "│" in answer
+    assert "licence" in answer  # titles, which a pipe does not get
 
 
 def test_pull(app: typer.Typer, folder: Path) -> None:

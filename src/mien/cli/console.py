@@ -111,10 +111,11 @@ def reader_may_leave() -> Iterator[None]:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table of plain text."""
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    made = Table()
+    made = Table(box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):  # the first names what the row is about: never cut it
         made.add_column(column, no_wrap=i == 0, overflow="fold")
     for row in rows:

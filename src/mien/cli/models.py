@@ -126,7 +126,7 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
 
 app = make_app()
 
-_COLUMNS = ("name", "task", "size", "weights licence", "commercial use", "default", "here", "summary")
+_COLUMNS = ("name", "task", "size", "licence", "commerce", "default", "here")
 
 
 def _chosen(registry: Registry, names: Sequence[str] | None) -> list[Record]:
@@ -152,7 +152,8 @@ def _summary(record: Record, defaults: Sequence[str], *, cached: bool) -> dict[s
 
 
 def _row(summary: Mapping[str, Any]) -> list[str]:
-    return [console.megabytes(value) if key == "bytes" else _text(value) for key, value in summary.items()]
+    shown = ((key, value) for key, value in summary.items() if key != "summary")  # `info` tells it
+    return [console.megabytes(value) if key == "bytes" else _text(value) for key, value in shown]
 
 
 def _told(value: object) -> bool:

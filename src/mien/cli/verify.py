@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -126,7 +127,7 @@ def _print_all(pairs: list[dict[str, Any]]) -> None:
         ]
         for pair in pairs
     ]
-    names = (printable(pairs[0][side]["path"]) for side in ("a", "b"))
+    names = (printable(Path(pairs[0][side]["path"]).name) for side in ("a", "b"))
     columns = [*(f"face in {name}" for name in names), "similarity", "probability", "same"]
     stdout().print(table(columns, rows))
     same = sum(pair["same"] for pair in pairs)
