@@ -138,6 +138,11 @@ def test_links_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_lock_names_no_index():
+    """Whoever installs from it has an index of their own."""
+    for path in (ROOT / "requirements").iterdir():
+        assert "://" not in path.read_text(), path.name
+
 
 def snippets() -> list[tuple[str, str]]:
     pattern = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
