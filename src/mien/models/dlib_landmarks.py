@@ -306,7 +306,7 @@ class DlibAligner:
     def __call__(self, image: ImageArray, faces: Faces) -> Transforms:
         """(N, 2, 3) from picture to chip of 150 pixels; where landmarks are degenerate, by the box."""
         template = np.array(CENTERFACE_TEMPLATE, dtype=np.float32)
-        transforms = align.crop_transforms(faces, template, CHIP_SIZE)
+        transforms = np.full((len(faces), 2, 3), np.nan)
         usable = np.isfinite(faces.landmarks).all(axis=(1, 2)) & (np.abs(faces.landmarks) < _FAR).all(axis=(1, 2))
         if usable.any():
             landmarks = faces.landmarks[usable]

@@ -137,9 +137,8 @@ class FaceEmbedder:
 
     def _crops(self, image: ImageArray, transform: Transforms) -> ImageArray:
         """(V, S, S, 3): every view of one face."""
-        moved = [
-            (transform_of_view @ np.vstack([transform, [0, 0, 1]]))[:2] for transform_of_view in self._view_transforms
-        ]
+        square = np.vstack([transform, [0, 0, 1]])
+        moved = [(view @ square)[:2] for view in self._view_transforms]
         crops = align.extract_crops(image, moved, self._crop.size)
         for crop, view in zip(crops, self._views, strict=True):
             if view.mirrored:
