@@ -106,10 +106,10 @@ def main() -> None:
     print("\n".join(table("all of them, 48-pixel coordinates", everyone)))
     print("\n".join(table("used", points)))
     print("\n".join(table("used, each aligned to the template", aligned)))
-    print(
-        f"framing: scale x {scale.mean():.3f} +- {scale.std():.3f}, angle {angle.mean():.2f} +- {angle.std():.2f} deg,"
-    )
-    print("  shift of the centre " + ", ".join(f"{m:.2f} +- {s:.2f}" for m, s in zip(shift.mean(0), shift.std(0))))
+    (x, y), (sd_x, sd_y) = shift.mean(axis=0), shift.std(axis=0)
+    print("framing, mean and standard deviation:")
+    print(f"  scale x {scale.mean():.3f} +- {scale.std():.3f}, angle {angle.mean():.2f} +- {angle.std():.2f} degrees")
+    print(f"  shift of the centre {x:.2f} +- {sd_x:.2f}, {y:.2f} +- {sd_y:.2f} pixels")
     print("mean of both mirrorings:", np.round(np.concatenate([points, flipped]).mean(axis=0), 2).tolist())
     print("template (median, symmetric):", tuple(map(tuple, template.tolist())))
 
