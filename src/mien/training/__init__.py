@@ -1,0 +1,1 @@
+"""Training one's own models: deep and classical. Needs the extra `train`."""
