@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from mien.errors import DataError
 from mien.types import FloatArray, ImageArray
 
 IndexArray = npt.NDArray[np.int64]
+Split: TypeAlias = Literal["train", "validation", "test"]
+_Part = TypeVar("_Part")
+
 NO_ANSWER = -1
 """In `ImageSet.truth`: the protocol gives no answer for this picture, and nothing is measured on it."""
 
@@ -51,14 +56,13 @@ class ImageSet:
     def subset(self, indices: npt.NDArray[np.integer] | Sequence[int], *, name: str | None = None) -> ImageSet:
         """The pictures at these positions, in this order."""
         chosen = np.asarray(indices, dtype=np.int64)
-        read = self.read
         return replace(
             self,
             name=name or self.name,
             items=[self.items[i] for i in chosen],
             targets=self.targets[chosen],
             truth=self.truth[chosen],
-            read=lambda i: read(int(chosen[i])),
+            read=_Chosen(self.read, chosen),
         )
 
     def for_training(self) -> ImageSet:
@@ -82,6 +86,48 @@ class ImageSet:
         """
         aside = np.array([_position(self.read(i)) < fraction for i in range(len(self))], dtype=bool)
         return self.subset(np.flatnonzero(~aside)), self.subset(np.flatnonzero(aside))
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """`read` of a subset; a class rather than a function in a function, so that worker processes can be sent it."""
+
+    read: Callable[[int], ImageArray]
+    indices: IndexArray
+
+    def __call__(self, i: int) -> ImageArray:
+        return self.read(int(self.indices[i]))
+
+
+def one_hot(truth: IndexArray, classes: int) -> FloatArray:
+    """(N, `classes`) float32 targets of pictures that each have one answer; zeros where it is `NO_ANSWER`."""
+    targets = np.zeros((len(truth), classes), dtype=np.float32)
+    (answered,) = np.nonzero(truth != NO_ANSWER)
+    targets[answered, truth[answered]] = 1
+    return targets
+
+
+def choose_part(name: str, parts: Mapping[Split | None, _Part], split: Split | None) -> _Part:
+    """The part of a data set that is asked for.
+
+    Args:
+        name: of the data set, for the message.
+        parts: what there is, one or more; the key None stands for a data set that is not split.
+        split: None means the only part there is; "train" also gives a data set that is not split.
+
+    Raises:
+        DataError: there is no such part, or several and none was asked for.
+    """
+    if split in parts:
+        return parts[split]
+    if split is None and len(parts) == 1:
+        return next(iter(parts.values()))
+    if split == "train" and None in parts:
+        return parts[None]
+    have = ", ".join(part or "one without a name" for part in parts)
+    if split is None:
+        raise DataError(f"{name}: it has several parts ({have}); say which one")
+    raise DataError(f"{name}: it has no {split} part (it has: {have})")
 
 
 def _position(picture: ImageArray) -> float:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from mien.errors import DataError, ImageError
+from mien.evaluation.prefetch import prefetched
 from mien.evaluation.verification import Progress
 from mien.models.base import Calibration, Record
 from mien.types import Faces, FloatArray, ImageArray
@@ -147,24 +146,13 @@ def loaded(paths: Sequence[Path], load: Load, ahead: int) -> Iterator[ImageArray
         load: reads one.
         ahead: bounds the memory that waiting pictures take.
 
-    Yields:
-        The pictures, in order.
+    Returns:
+        An iterator over the pictures, in order.
 
     Raises:
         DataError: a picture cannot be read; names it.
     """
-    waiting: deque[Future[ImageArray]] = deque()
-    remaining = iter(paths)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="mien-load") as pool:
-        try:
-            while True:
-                for path in islice(remaining, ahead - len(waiting)):
-                    waiting.append(pool.submit(_read, path, load))
-                if not waiting:
-                    return
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    return prefetched(paths, lambda path: _read(path, load), ahead)
 
 
 def _read(path: Path, load: Load) -> ImageArray:

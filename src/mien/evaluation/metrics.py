@@ -305,9 +305,61 @@ def expected_calibration_error(probabilities: npt.ArrayLike, same: npt.ArrayLike
         bins: number of bins.
     """
     p, labels = _checked(probabilities, same, finite=True)
+    return reliability(p, labels, bins=bins, weights=even_weights(labels)).ece
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """What a probability says beside what is true, in B bins of equal width over [0, 1].
+
+    Attributes:
+        weight: (B,) float64, the share of all answers that falls in each bin; sums to 1.
+        said: (B,) float64, the mean probability in each bin; NaN where it is empty.
+        true: (B,) float64, how often that came true; NaN where it is empty.
+    """
+
+    weight: Floats
+    said: Floats
+    true: Floats
+
+    @property
+    def edges(self) -> Floats:
+        """(B + 1,) float64: the bins' bounds; each holds its lower one, the last both."""
+        return np.linspace(0.0, 1.0, len(self.weight) + 1)
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: the mean gap between `said` and `true`, by weight."""
+        held = self.weight > 0
+        return float(np.sum(self.weight[held] * np.abs(self.said[held] - self.true[held])))
+
+
+def reliability(
+    probabilities: npt.ArrayLike, right: npt.ArrayLike, *, bins: int = 15, weights: Floats | None = None
+) -> Reliability:
+    """Sort answers into bins of equal width by the probability they were given.
+
+    Args:
+        probabilities: (N,) floats in [0, 1], N >= 1, that each answer is right.
+        right: (N,) bool, whether it is.
+        bins: number of bins.
+        weights: (N,) float64 that sum to 1; equal ones by default.
+
+    Raises:
+        ValueError: the arrays do not fit, are empty, or a probability lies outside [0, 1].
+    """
+    p, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(right, dtype=np.bool_)
+    if p.ndim != 1 or p.shape != truth.shape or not len(p):
+        raise ValueError(f"probabilities {p.shape} and right {truth.shape} must both be (N,), N at least 1")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("probabilities must lie in [0, 1]")
+    share = np.full(len(p), 1 / len(p)) if weights is None else weights
     which = np.minimum((p * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(which, even_weights(labels) * (p - labels), minlength=bins)
-    return float(np.abs(gaps).sum())
+    weight, said, true = np.zeros(bins), np.zeros(bins), np.zeros(bins)
+    for total, values in ((weight, np.ones_like(p)), (said, p), (true, truth)):
+        np.add.at(total, which, share * values)
+    with np.errstate(invalid="ignore"):
+        return Reliability(weight, said / weight, true / weight)
 
 
 def _checked(similarities: npt.ArrayLike, same: npt.ArrayLike, *, finite: bool = False) -> tuple[Floats, Bools]:

@@ -8,27 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from mien.errors import MienError
+from mien.evaluation._drawing import COLOURS, MUTED, check_plot, figure_and_axes, percent
+from mien.evaluation._drawing import save as _save
 from mien.evaluation.metrics import FALSE_MATCH_RATES, Floats, Roc, measurable
 from mien.evaluation.verification import VerificationReport
-from mien.ops.atomic import written_whole
 
-# Okabe and Ito's palette: told apart by colour-blind readers too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_GENUINE, _IMPOSTOR, _MUTED = _COLOURS[0], _COLOURS[1], "#666666"
+__all__ = ["check_plot", "plot_roc", "plot_similarities"]
+
+_GENUINE, _IMPOSTOR = COLOURS[0], COLOURS[1]
 _LINES = ("-", "--", "-.", ":")
-
-
-def check_plot(path: Path) -> None:
-    """Find out ahead whether a plot can be drawn.
-
-    Args:
-        path: where it is to be written.
-
-    Raises:
-        MienError: matplotlib is not installed, or the suffix names no format for plots.
-    """
-    _check_format(_figure()[0], path)
 
 
 def plot_roc(reports: VerificationReport | Sequence[VerificationReport], path: Path) -> None:
@@ -45,16 +33,16 @@ def plot_roc(reports: VerificationReport | Sequence[VerificationReport], path: P
         MienError: matplotlib is not installed, or the file cannot be written.
     """
     reports = [reports] if isinstance(reports, VerificationReport) else list(reports)
-    figure, axes = _figure()
+    figure, axes = figure_and_axes()
     lowest = min(_draw_curve(axes, report, i) for i, report in enumerate(reports))
     span = max(0.02, 1.1 * (1 - lowest))  # a perfect curve is no reason to magnify nothing
     left = min([*FALSE_MATCH_RATES.values(), *(1 / report.roc.impostors for report in reports)])
     axes.set_xscale("log")
     axes.set_xlim(left / 1.25, 1)
     axes.set_ylim(max(0.0, 1 - span), 1 + 0.02 * span)
-    axes.yaxis.set_major_formatter(_percent())
+    axes.yaxis.set_major_formatter(percent())
     for rate in FALSE_MATCH_RATES.values():
-        axes.axvline(rate, color=_MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=0)
+        axes.axvline(rate, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=0)
     axes.set_xlabel("False match rate")
     axes.set_ylabel("True match rate")
     axes.legend(loc="lower right", fontsize=9, framealpha=0.9, edgecolor="none")
@@ -63,7 +51,7 @@ def plot_roc(reports: VerificationReport | Sequence[VerificationReport], path: P
 
 def _draw_curve(axes: Any, report: VerificationReport, number: int) -> float:
     """Draw one curve; returns the lowest TMR that it shows."""
-    colour = _COLOURS[number % len(_COLOURS)]
+    colour = COLOURS[number % len(COLOURS)]
     curve = report.roc
     fmr, tmr = _steps(curve)
     label = f"{_title(report)}: {report.accuracy:.2%} ± {report.accuracy_se:.2%}, AUC {report.auc:.4f}"
@@ -98,7 +86,7 @@ def plot_similarities(report: VerificationReport, path: Path) -> None:
     Raises:
         MienError: matplotlib is not installed, or the file cannot be written.
     """
-    figure, axes = _figure()
+    figure, axes = figure_and_axes()
     compared = report.similarities > -np.inf
     values = report.similarities[compared]
     bins = np.linspace(values.min(), values.max() + 1e-9, 61)
@@ -142,41 +130,3 @@ def _mark_thresholds(axes: Any, report: VerificationReport) -> None:
 def _title(report: VerificationReport) -> str:
     mode = report.setup.get("mode")
     return f"{report.model}, {mode}" if mode else report.model
-
-
-def _figure() -> tuple[Any, Any]:
-    """An empty (figure, axes), without pyplot: no global state, no display, safe in any thread."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MienError("plotting needs matplotlib: pip install matplotlib") from error
-    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _percent() -> Any:
-    """Formats 0.9925 as 99.25 %, with as many decimals as the ticks need."""
-    from matplotlib.ticker import PercentFormatter
-
-    return PercentFormatter(1.0)
-
-
-def _check_format(figure: Any, path: Path) -> None:
-    if path.suffix.lower().lstrip(".") not in figure.canvas.get_supported_filetypes():
-        raise MienError(f"{path}: not a format for plots; use .png, .svg or .pdf")
-
-
-def _save(figure: Any, path: Path) -> None:
-    """Write the figure in the format that the suffix names."""
-    _check_format(figure, path)
-    try:
-        with written_whole(path) as temporary:
-            figure.savefig(temporary, format=path.suffix.lower().lstrip("."))
-    except OSError as error:
-        raise MienError(f"{path}: cannot be written ({error.strerror or error})") from error
