@@ -15,6 +15,9 @@ from mien.errors import MienError
 
 # The models, numpy and rich are imported where they are needed: `mien --help` waits for none of them.
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mien.datasets.base import ImageSet
     from mien.evaluation.expression import Cut, ExpressionReport
     from mien.training.classical import ClassicalModel
     from mien.training.framing import Template
@@ -52,7 +55,7 @@ def classical(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="One folder for each class or person (or train/ and validation/ of such), FER+ (zip, folder), FER2013.",
+            help="One folder for each class or person (or train/ and validation/ of such), FER+ or FER2013.",
         ),
     ],
     *,
@@ -130,7 +133,7 @@ def _refuse_existing(out: Path) -> None:
         raise MienError(f"{out}: exists already; choose another --out, or remove it")
 
 
-def _open(data: Path, task: Task) -> tuple:  # type: ignore[type-arg]
+def _open(data: Path, task: Task) -> tuple[ImageSet, ImageSet | None]:
     from mien.datasets import has_split, open_image_set
 
     training = open_image_set(data, split="train", task=task.value)
@@ -147,12 +150,14 @@ def _face_cut(size: int, template: Template) -> Cut:
     return FaceCutter(analyzer.load().detector, CropSpec(size, template))
 
 
-def _measured(model: ClassicalModel, cut: Cut | None, progress: object) -> tuple[ClassicalModel, ExpressionReport]:
+def _measured(
+    model: ClassicalModel, cut: Cut | None, progress: Callable[[int, int], None]
+) -> tuple[ClassicalModel, ExpressionReport]:
     """The report on the pictures that were not learnt from, and the model with its figures in its card."""
     from mien.evaluation.expression import evaluate_expression
 
     setup = {"alignment": "detected faces"} if cut is not None else {}
-    report = evaluate_expression(model.validation, model, cut=cut, setup=setup, progress=progress)  # type: ignore[arg-type]
+    report = evaluate_expression(model.validation, model, cut=cut, setup=setup, progress=progress)
     figures = report.figures
     summary = {
         "accuracy": round(figures.accuracy, 4),

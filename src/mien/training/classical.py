@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from importlib import import_module
 from threading import Thread
 from typing import Any, Literal, TypeVar
 
@@ -177,12 +178,20 @@ def train_classical(
     if classifier not in CLASSIFIERS:
         raise DataError(f"no classifier {classifier!r}: choose one of {', '.join(CLASSIFIERS)}")
     check_labels(images.labels)
+    if validation is not None and validation.labels != images.labels:
+        raise DataError(f"{validation.name} has other classes than {images.name}")
     rng = np.random.default_rng(seed)
     images = _limited(images.for_training().for_measuring(), options.limit, rng)
     reader = _Reader(features, cut or SquareCutter(features.size), skip_unreadable, progress)
-    seen = reader.described(images, mirrored=options.mirrored)
-    learnt, held, single = _split(seen, validation, images, reader, options, rng)
-    _refuse_empty_classes(learnt, images)
+    learnt = reader.described(images, mirrored=options.mirrored)
+    single: tuple[str, ...] = ()
+    if validation is None:
+        learnt, held, single = _split(learnt, options.held, rng)
+        measurable = held.images
+    else:  # all of it: where no face is found, or a picture cannot be read, is for the report to say
+        measurable = validation.for_measuring()
+        held = reader.described(measurable)
+    _refuse_empty_classes(learnt)
     x, y = learnt.x, learnt.truth
     if options.mirrored:
         x, y = np.concatenate([x, learnt.mirrored]), np.concatenate([y, y])
@@ -210,7 +219,7 @@ def train_classical(
     card = _calibrated(CropClassifier(embed_card(data, card)), card, held)
     data = embed_card(data, card)
     return ClassicalModel(
-        data, CropClassifier(data), held.images, len(learnt.truth), tuple(reader.faceless), tuple(reader.bad), single
+        data, CropClassifier(data), measurable, len(learnt.truth), tuple(reader.faceless), tuple(reader.bad), single
     )
 
 
@@ -221,8 +230,8 @@ def require_libraries() -> None:
         MienError: scikit-learn or scikit-image is not installed.
     """
     try:
-        import skimage.feature
-        import sklearn.svm  # noqa: F401
+        for library in ("skimage.feature", "sklearn.svm"):
+            import_module(library)
     except ImportError as error:
         raise MienError(f"{error.name} is not installed: pip install 'mien[train]'") from error
 
@@ -303,7 +312,9 @@ class _Reader:
             crop = self.cut(images.read(i))
         except ImageError as error:
             if not self.skip:
-                raise DataError(f"{error}; mend or remove it, or leave such pictures out with --skip-unreadable") from error
+                raise DataError(
+                    f"{error}; mend or remove it, or leave such pictures out with --skip-unreadable"
+                ) from error
             self.bad.append(str(error))
             return None
         if crop is None:
@@ -311,7 +322,9 @@ class _Reader:
         return crop
 
     def _why(self) -> str:
-        return f": no face found in {len(self.faceless)}, {len(self.bad)} cannot be read" if self.faceless or self.bad else ""
+        if not (self.faceless or self.bad):
+            return ""
+        return f": no face found in {len(self.faceless)}, {len(self.bad)} cannot be read"
 
 
 def _batches(n: int) -> Iterator[range]:
@@ -331,27 +344,16 @@ def _limited(images: ImageSet, limit: int, rng: np.random.Generator) -> ImageSet
     return images.subset(np.sort(chosen))
 
 
-def _split(
-    seen: _Described,
-    validation: ImageSet | None,
-    images: ImageSet,
-    reader: _Reader,
-    options: ClassicalOptions,
-    rng: np.random.Generator,
-) -> tuple[_Described, _Described, tuple[str, ...]]:
+def _split(seen: _Described, share: float, rng: np.random.Generator) -> tuple[_Described, _Described, tuple[str, ...]]:
     """What is learnt from, what calibrates, and the classes of which nothing could be set aside."""
-    if validation is not None:
-        if validation.labels != images.labels:
-            raise DataError(f"{validation.name} has other classes than {images.name}")
-        return seen, reader.described(validation.for_measuring()), ()
-    aside, single = _set_aside(seen, options.held, rng)
+    images = seen.images
+    aside, single = _set_aside(seen, share, rng)
     if not aside.any():
         raise DataError(
             f"{images.name}: no class has two pictures that differ, so none can be set aside to calibrate on; add some"
         )
-    name = f"{images.name}, a part set aside"
-    lost = tuple(images.labels[label] for label in single)
-    return seen.part(np.flatnonzero(~aside), images.name), seen.part(np.flatnonzero(aside), name), lost
+    held = seen.part(np.flatnonzero(aside), f"{images.name}, a part set aside")
+    return seen.part(np.flatnonzero(~aside), images.name), held, tuple(images.labels[label] for label in single)
 
 
 def _set_aside(seen: _Described, share: float, rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], list[int]]:
@@ -370,7 +372,8 @@ def _set_aside(seen: _Described, share: float, rng: np.random.Generator) -> tupl
     return aside, single
 
 
-def _refuse_empty_classes(learnt: _Described, images: ImageSet) -> None:
+def _refuse_empty_classes(learnt: _Described) -> None:
+    images = learnt.images
     counts = np.bincount(learnt.truth, minlength=len(images.labels))
     empty = [label for label, count in zip(images.labels, counts, strict=True) if not count]
     if empty:
@@ -424,17 +427,18 @@ def _rbf(x: FloatArray, y: IndexArray, count: int, options: ClassicalOptions, se
     from sklearn.svm import SVC
 
     projection, shift, z = _components(x, options, seed)
-    svm = SVC(C=options.c or 4.0, kernel="rbf", gamma="scale", cache_size=1000, decision_function_shape="ovo")
-    svm.fit(z.astype(np.float32), y)
+    known = z.astype(np.float64)
+    gamma = 1 / (z.shape[1] * max(float(known.var()), 1e-6))
+    svm = SVC(C=options.c or 4.0, kernel="rbf", gamma=gamma, cache_size=1000, decision_function_shape="ovo")
+    svm.fit(known, y)
     weights, bias = _class_margins(svm.dual_coef_, svm.n_support_, svm.intercept_, count)
-    vectors = z[svm.support_]
-    return KernelHead(projection, shift, vectors, float(svm._gamma), weights, bias)  # noqa: SLF001  (its only home)
+    return KernelHead(projection, shift, z[svm.support_], gamma, weights, bias)
 
 
 def _class_margins(
     coefficients: FloatArray, supports: IndexArray, intercepts: FloatArray, count: int
 ) -> tuple[FloatArray, FloatArray]:
-    """libsvm's one-against-one coefficients, (C - 1, V), as the sum of margins of each class: (V, C) and (C,)."""
+    """The one-against-one coefficients of libsvm, (C - 1, V), as the sum of margins of each class: (V, C) and (C,)."""
     ends = np.cumsum(supports)
     weights, bias = np.zeros((int(ends[-1]), count)), np.zeros(count)
     of = [slice(int(end - n), int(end)) for end, n in zip(ends, supports, strict=True)]

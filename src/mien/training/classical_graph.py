@@ -212,9 +212,7 @@ def _direction(g: _Graph, down: str, right: str, bins: int) -> str:
     reached = g.to_float(g.node("GreaterOrEqual", g.node("Conv", turned, g.constant(crossing)), zero))
     always = g.node("Add", g.node("Mul", down, zero), g.constant(1.0))
     never = g.node("Mul", down, zero)
-    return g.node(
-        "Sub", g.node("Concat", always, reached, axis=1), g.node("Concat", reached, never, axis=1)
-    )
+    return g.node("Sub", g.node("Concat", always, reached, axis=1), g.node("Concat", reached, never, axis=1))
 
 
 def _normalised(g: _Graph, block: str) -> str:

@@ -50,7 +50,7 @@ class FeatureSpec:
             raise DataError(f"no features {self.name!r}: choose one of {', '.join(FEATURES)}")
         if not SIZES[0] <= self.size <= SIZES[1]:
             raise DataError(f"crops of {self.size} pixels: choose a side from {SIZES[0]} to {SIZES[1]}")
-        if not (2 <= self.orientations <= 36 and 2 <= self.cell and 1 <= self.block <= self.cells):
+        if not (2 <= self.orientations <= 36 and self.cell >= 2 and 1 <= self.block <= self.cells):
             raise DataError(f"features of {self} are not possible: the crop is too small for its cells and blocks")
         if self.dimensions > _MOST_FEATURES:
             raise DataError(
