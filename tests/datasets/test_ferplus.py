@@ -25,7 +25,10 @@ def votes(**counts: int) -> np.ndarray:
     ("row", "answer"),
     [
         (votes(happiness=10), 1),
-        (votes(happiness=4, sadness=1, anger=1, fear=1, disgust=1, neutral=1, contempt=1), 1),  # single votes are dropped
+        (
+            votes(happiness=4, sadness=1, anger=1, fear=1, disgust=1, neutral=1, contempt=1),
+            1,
+        ),  # single votes are dropped
         (votes(happiness=5, sadness=5), NO_ANSWER),
         (votes(happiness=5, sadness=3, anger=2), NO_ANSWER),  # half is not more than half
         (votes(happiness=6, sadness=4), 1),
@@ -164,13 +167,13 @@ def test_malformed_labels(zipped, text, message):
 
 
 def test_no_labels(zipped):
-    with pytest.raises(DataError, match=r"without label\.csv; unpack it .* understood are"):
+    with pytest.raises(DataError, match=r"without label\.csv; unpack it .*understood are"):
         open_image_set(zipped(None))
 
 
 def test_two_tables_for_one_part(zipped):
     zipped()
-    with pytest.raises(DataError, match="a second label.csv"):
+    with pytest.raises(DataError, match=r"a second label\.csv"):
         open_image_set(zipped(part="other/FER2013Train/"))
 
 
@@ -257,8 +260,8 @@ def test_damaged_bytes_never_escape(zipped):
     path = zipped()
     data = path.read_bytes()
     random = np.random.default_rng(0)
-    failed = 0
-    for _ in range(150):
+    messages: list[str] = []
+    for _ in range(60):
         broken = bytearray(data)
         for at in random.integers(0, len(data), 20):
             broken[at] = random.integers(256)
@@ -268,9 +271,9 @@ def test_damaged_bytes_never_escape(zipped):
             for i in range(len(part)):
                 part.read(i)
         except (DataError, ImageError) as error:
-            failed += 1
-            assert str(error).isprintable()
-    assert failed > 50
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert all(message.isprintable() for message in messages)
 
 
 @pytest.mark.data
@@ -288,5 +291,5 @@ def test_the_real_one(shared, file, split, pictures, judged):
     assert np.all((sums == 0) | (abs(sums - 1) < 1e-6))
     assert part.read(pictures - 1).shape == (48, 48, 3)
     raters = agreement(read_votes(shared / file))
-    assert 0.75 < raters.overall < 0.95
+    assert 0.7 < raters.overall < 0.8
     assert raters.per_class.argmax() == EXPRESSIONS.index("happiness")

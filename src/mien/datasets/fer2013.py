@@ -7,6 +7,7 @@ labels are used.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ _SPLITS: dict[str, Split] = {"training": "train", "publictest": "validation", "p
 _GREY = {str(value): value for value in range(256)}
 
 
-def read_fer2013(path: Path, *, split: Split | None = None) -> ImageSet:
+def read_fer2013(path: str | os.PathLike[str], *, split: Split | None = None) -> ImageSet:
     """FER2013 as a csv table, with FER+'s labels where `fer2013new.csv` lies beside it.
 
     The table is read line by line, and the pictures of the part are held in memory: 2,304 bytes each.
@@ -47,6 +48,7 @@ def read_fer2013(path: Path, *, split: Split | None = None) -> ImageSet:
     Raises:
         DataError: a table is malformed (names the line), the two tables do not match, or there is no such part.
     """
+    path = Path(path)
     table = _table(path)
     votes = _read_votes(table)
     part = _read_part(table, split, with_codes=votes is None)
@@ -85,8 +87,7 @@ def _table(path: Path) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """The rows of one part: N lines, codes and positions in the table; N pictures (N, 48, 48) uint8; rows of all
-    parts."""
+    """The rows of one part: N lines, codes, positions in the table, pictures (N, 48, 48) uint8; `rows` of all parts."""
 
     split: Split | None
     lines: list[int]

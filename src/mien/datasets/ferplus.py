@@ -10,6 +10,7 @@ Its official layout is a folder for each part (FER2013Train, FER2013Valid, FER20
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -41,7 +42,7 @@ _Box = tuple[int, int, int, int]
 # The public calls
 
 
-def read_ferplus(path: Path, *, split: Split | None = None) -> ImageSet:
+def read_ferplus(path: str | os.PathLike[str], *, split: Split | None = None) -> ImageSet:
     """FER+ in its official layout.
 
     `targets` are the shares of the votes (`vote_shares`), `truth` is the majority (`majority`).
@@ -55,6 +56,7 @@ def read_ferplus(path: Path, *, split: Split | None = None) -> ImageSet:
         DataError: it is not this layout, has no such part, or `label.csv` is malformed or names pictures that are not
             there.
     """
+    path = Path(path)
     part, rows = _read_part(path, split)
     return ImageSet(
         name=f"FER+ {part.split}" if part.split else f"FER+ ({path.name})",
@@ -67,14 +69,14 @@ def read_ferplus(path: Path, *, split: Split | None = None) -> ImageSet:
     )
 
 
-def read_votes(path: Path, *, split: Split | None = None) -> IndexArray:
+def read_votes(path: str | os.PathLike[str], *, split: Split | None = None) -> IndexArray:
     """(N, 10) int64: how many raters voted for each of `CLASSES`, picture by picture as `read_ferplus` gives them."""
-    return _read_part(path, split)[1].votes
+    return _read_part(Path(path), split)[1].votes
 
 
-def ferplus_parts(path: Path) -> frozenset[Split | None]:
+def ferplus_parts(path: str | os.PathLike[str]) -> frozenset[Split | None]:
     """The parts that lie there (None: one that is not called train, validation or test); empty where it is not FER+."""
-    return frozenset(_parts(path))
+    return frozenset(_parts(Path(path)))
 
 
 # The votes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ _SPLITS |= {"test": "test", "testing": "test"}
 _LEFT_BY_ARCHIVERS = "__MACOSX"
 
 
-def read_folder(root: Path, *, split: Split | None = None, task: Task = "expression") -> ImageSet:
+def read_folder(root: str | os.PathLike[str], *, split: Split | None = None, task: Task = "expression") -> ImageSet:
     """Pictures in one folder for each class.
 
     Pictures are found by their extension, in natural order; hidden files, and folders inside the classes, are left out.
@@ -45,6 +46,7 @@ def read_folder(root: Path, *, split: Split | None = None, task: Task = "express
         DataError: not such a folder; fewer than two classes; a class without pictures, or one that training does not
             have; a folder that cannot be listed, or a link that leads nowhere.
     """
+    root = Path(root)
     parts = _parts(root)
     chosen = choose_part(printable(root), parts, split)
     classes = _classes(chosen, task)

@@ -68,7 +68,7 @@ class Folder:
 
     def called(self, name: str) -> str:
         """Its path."""
-        return printable(self.path / name)
+        return printable(f"{self.path}/{name}")
 
     def read(self, name: str) -> bytes:
         """See `Source`."""
@@ -140,7 +140,7 @@ class Archive:
 
     def called(self, name: str) -> str:
         """The archive's path and the name."""
-        return printable(self.path / name)
+        return printable(f"{self.path}/{name}")
 
     def read(self, name: str) -> bytes:
         """See `Source`."""
