@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli import options
+from mien.cli import evaluate_expression, options
 from mien.cli.console import Commands, print_json, progress_bar, stdout
-from mien.errors import MienError
-from mien.ops.atomic import written_whole
+from mien.cli.targets import check_target, write_text
 
 # The models, numpy and rich are imported where they are needed: `mien --help` waits for none of them.
 if TYPE_CHECKING:
@@ -22,10 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(cls=Commands, help="Measure models by the protocols of the literature.", no_args_is_help=True)
 
 
-@app.callback()
-def evaluate() -> None:
-    """Measure models by the protocols of the literature."""
-    # Keeps `verification` a command of its own while it is the only one.
+app.command("expression")(evaluate_expression.expression)
 
 
 @app.command()
@@ -52,9 +48,9 @@ def verification(
 
     # What can be refused at once is, not after minutes of work.
     if out is not None:
-        _check_target(out)
+        check_target(out)
     if roc is not None:
-        _check_target(roc)
+        check_target(roc)
         check_plot(roc)
     listed = read_pairs(pairs, root)
     describe = make_describer(detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device)
@@ -62,7 +58,7 @@ def verification(
         report = evaluate_verification(listed, describe, progress=progress)
     _print(report, as_json=as_json)  # first: a full disk must not take what minutes of work gave
     if out is not None:
-        _write(out, json.dumps(report.to_dict(), indent=2) + "\n")
+        write_text(out, json.dumps(report.to_dict(), indent=2) + "\n")
     if roc is not None:
         plot_roc(report, roc)
 
@@ -123,18 +119,3 @@ def _figures(report: VerificationReport) -> list[tuple[str, str]]:
     if report.brier is not None and report.ece is not None:
         rows.append(("Probability: Brier score, ECE", f"{report.brier:.4f}, {report.ece:.4f}"))
     return rows
-
-
-def _check_target(path: Path) -> None:
-    if path.is_dir():
-        raise MienError(f"{path}: cannot be written: it is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise MienError(f"{path}: its folder does not exist; make it first")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with written_whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MienError(f"{path}: cannot be written ({error.strerror or error})") from error

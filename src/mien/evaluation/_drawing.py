@@ -13,6 +13,8 @@ from mien.ops.atomic import written_whole
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MUTED = "#666666"
 
+_TIGHT: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.1}  # no name is cut off, however long
+
 
 def new_figure(size: tuple[float, float] = (7, 4.6)) -> Any:
     """An empty figure, without pyplot: no global state, no display, safe in any thread.
@@ -73,7 +75,7 @@ def save(figure: Any, path: Path) -> None:
     _check_format(figure, path)
     try:
         with written_whole(path) as temporary:
-            figure.savefig(temporary, format=path.suffix.lower().lstrip("."))
+            figure.savefig(temporary, format=path.suffix.lower().lstrip("."), **_TIGHT)
     except OSError as error:
         raise MienError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -81,7 +83,7 @@ def save(figure: Any, path: Path) -> None:
 def png(figure: Any) -> bytes:
     """The figure as a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", **_TIGHT)
     return buffer.getvalue()
 
 

@@ -107,7 +107,7 @@ def _confusion(report: ClassificationReport, title: str) -> Any:
     support = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(support, 1)
     side = min(max(4.2, 1.6 + 0.72 * classes), 16.0)
-    figure = new_figure((side + 0.9, side))
+    figure = new_figure((side, side))
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if classes <= _MOST_COUNTS:
@@ -118,10 +118,9 @@ def _confusion(report: ClassificationReport, title: str) -> Any:
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     _name_axes(axes, report)
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, format=percent())
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8, length=0)
-    bar.set_label("Share of the true class", fontsize=9)
+    if classes > _MOST_COUNTS:
+        bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, format=percent(), label="Share of the class")
+        bar.outline.set_visible(False)
     _titled(axes, title, f"accuracy {report.accuracy:.2%}, macro F1 {report.macro_f1:.3f}, n = {report.n:,}")
     return figure
 
@@ -160,7 +159,7 @@ def _reliability(report: ClassificationReport, title: str) -> Any:
     centre, width = (bins.edges[:-1] + bins.edges[1:])[held] / 2, 1 / len(bins.weight)
     said, right = bins.said[held], bins.true[held]
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated", zorder=3)
-    axes.bar(centre, right, width, color=_RIGHT, edgecolor="white", linewidth=0.8, label="share that is right")
+    axes.bar(centre, right, width, color="#8cbfe3", edgecolor="white", linewidth=0.8, label="share that is right")
     gap = {"facecolor": "none", "edgecolor": _SAID, "hatch": "////", "linewidth": 0.8, "alpha": 0.9}
     axes.bar(centre, said - right, width, bottom=right, label="gap to the mean confidence", **gap)
     axes.set_ylim(0, 1.0)
