@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 
 def embeddings(pictures: list[Path], mode: str, cache: Path) -> tuple[FaceEmbedder, Floats]:
     """(N, D) of every picture's subject; NaN where no face was found."""
-    analyzer = FaceAnalyzer(accurate=mode == "accurate")
+    analyzer = FaceAnalyzer(only=("detect", "embed"), accurate=mode == "accurate")
     file = cache / f"{mode}.npy"
     if not file.exists():
         describe = SubjectDescriber(analyzer.load(), load_image, mode=mode)

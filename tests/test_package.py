@@ -14,6 +14,7 @@ def test_public_names_are_these():
     assert sorted(mien.__all__) == [
         "DataError",
         "DeviceError",
+        "Expressions",
         "FaceAnalyzer",
         "Faces",
         "FileResult",

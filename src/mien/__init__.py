@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from mien.models.store import WeightsStore
     from mien.ops.draw import draw_faces
     from mien.ops.image import load_image, save_image
-    from mien.types import Faces, Verification
+    from mien.types import Expressions, Faces, Verification
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "DataError": "mien.errors",
     "DeviceError": "mien.errors",
+    "Expressions": "mien.types",
     "FaceAnalyzer": "mien.analyzer",
     "Faces": "mien.types",
     "FileResult": "mien.analyzer",
@@ -57,6 +58,7 @@ _HOMES = {
 __all__ = [
     "DataError",
     "DeviceError",
+    "Expressions",
     "FaceAnalyzer",
     "Faces",
     "FileResult",

@@ -15,17 +15,19 @@ import numpy as np
 
 from mien.errors import MienError, NoFaceError
 from mien.models import registry
-from mien.models.base import Detector, RuntimeOptions
+from mien.models.base import Detector, ModelEntry, RuntimeOptions
 from mien.models.detection import DEFAULT_SIZE, InputSize
 from mien.models.embedding import FaceEmbedder, Mode
+from mien.models.expression import SHIPPED, FaceClassifier
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
 from mien.ops.files import printable
 from mien.ops.image import ImageSource, load_image
 from mien.types import SCHEMA, Faces, FloatArray, ImageArray, Verification
 
-Task = Literal["detect", "embed"]
-TASKS: tuple[Task, ...] = ("detect", "embed")
+Task = Literal["detect", "expression", "embed"]
+TASKS: tuple[Task, ...] = ("detect", "expression", "embed")
+DEFAULT_TASKS = tuple(task for task in TASKS if task != "expression" or SHIPPED in registry.DEFAULTS)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class FaceAnalyzer:
     Args:
         detector: name of the detector.
         embedder: name of the embedder.
-        only: what to do: "detect" and "embed".
+        expression: name of the expression model, or the path of a trained one (.onnx).
+        only: what to do: "detect", "expression" and "embed"; by default all of it.
         size: longest side in pixels at which pictures are searched for faces, or "full" (crowds).
         threshold: lowest detection score; the detector's own by default.
         accurate: average more views of each face: better embeddings, at a cost (figures: README).
@@ -72,7 +75,8 @@ class FaceAnalyzer:
         *,
         detector: str = "centerface",
         embedder: str = "dlib-resnet",
-        only: Sequence[Task] = TASKS,
+        expression: str = SHIPPED,
+        only: Sequence[Task] = DEFAULT_TASKS,
         size: InputSize = DEFAULT_SIZE,
         threshold: float | None = None,
         accurate: bool = False,
@@ -80,18 +84,20 @@ class FaceAnalyzer:
         device: str = "cpu",
         store: WeightsStore | None = None,
     ) -> None:
-        self._names = {"detector": detector, "embedder": embedder}
+        self._names = {"detector": detector, "embedder": embedder, "expression": expression}
         self._detector_entry = registry.entry(detector, "detection")
         self._embedder_entry = registry.entry(embedder, "embedding")
         self._only = tuple(only)
         if unknown := set(self._only) - set(TASKS):
             raise ValueError(f"only is {only!r}; {sorted(unknown)} are not among {TASKS}")
+        if "expression" in self._only:
+            _ = self._expression_entry  # a wrong name is said now
         self._size = size
         self._threshold = threshold
         self._mode: Mode = "accurate" if accurate else "fast"
         self._options = RuntimeOptions(threads=threads or default_threads(), device=device)
         self._store = store or WeightsStore()
-        self._loading = {"detector": Lock(), "embedder": Lock()}
+        self._loading = {"detector": Lock(), "embedder": Lock(), "expression": Lock()}
 
     @property
     def detector(self) -> Detector:
@@ -105,6 +111,20 @@ class FaceAnalyzer:
         with self._loading["embedder"]:
             return self._embedder
 
+    @property
+    def expression(self) -> FaceClassifier:
+        """The expression model, loaded on first use."""
+        with self._loading["expression"]:
+            return self._expression
+
+    @cached_property
+    def _expression_entry(self) -> ModelEntry:
+        return registry.entry(self._names["expression"], "expression")
+
+    @cached_property
+    def _expression(self) -> FaceClassifier:
+        return registry.load_expression(self._expression_entry, self._store, self._options)
+
     @cached_property
     def _detector(self) -> Detector:
         return registry.load_detector(
@@ -116,12 +136,16 @@ class FaceAnalyzer:
         return registry.load_embedder(self._embedder_entry, self._store, self._options, mode=self._mode)
 
     def load(self) -> FaceAnalyzer:
-        """Load every model that will be needed, both at once; returns itself."""
-        with ThreadPoolExecutor(1) as pool:
-            embedder = pool.submit(lambda: self.embedder) if "embed" in self._only else None
+        """Load every model that will be needed, all at once; returns itself."""
+        load: dict[Task, Callable[[], object]] = {
+            "embed": lambda: self.embedder,
+            "expression": lambda: self.expression,
+        }
+        with ThreadPoolExecutor(len(load)) as pool:
+            others = [pool.submit(load[task]) for task in load if task in self._only]
             _ = self.detector
-            if embedder is not None:
-                embedder.result()
+            for other in others:
+                other.result()
         return self
 
     @overload
@@ -146,6 +170,8 @@ class FaceAnalyzer:
 
     def _analyze(self, images: Sequence[ImageArray]) -> list[Faces]:
         faces = self.detector(images)
+        if "expression" in self._only:
+            faces = self.expression(images, faces)
         return self.embedder(images, faces) if "embed" in self._only else faces
 
     def similarity(self, a: FloatArray, b: FloatArray) -> FloatArray:

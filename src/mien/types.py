@@ -18,6 +18,8 @@ Transforms = npt.NDArray[np.float64]
 """(N, 2, 3) from picture to crop: crop = M[:, :2] @ xy + M[:, 2]; pixel centres at integers."""
 
 SCHEMA = 1
+UNCERTAIN = "uncertain"
+"""The answer of a classifier whose confidence is under its threshold."""
 
 _DECIMALS_PIXELS = 2
 _DECIMALS_SCORES = 4
@@ -33,6 +35,83 @@ def _frozen(name: str, value: object, shape: tuple[int | None, ...]) -> FloatArr
     return array
 
 
+Index = int | slice | npt.NDArray[Any]
+"""Selects faces: an integer, a slice, a boolean mask or an integer array."""
+
+
+def _slots(index: Index, n: int) -> slice | npt.NDArray[Any]:
+    """An index that keeps the axis, also where it is an integer."""
+    return np.array([range(n)[index]]) if isinstance(index, (int, np.integer)) else index
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Expressions:
+    """What N faces show, as a struct of arrays; index it to select faces.
+
+    Attributes:
+        labels: the C expressions, in the order of the scores.
+        scores: (N, C) float32, calibrated probabilities.
+        threshold: confidence below which the answer is "uncertain".
+
+    Raises:
+        ValueError: there are not as many scores as labels.
+    """
+
+    labels: tuple[str, ...]
+    scores: FloatArray
+    threshold: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if not self.labels:
+            raise ValueError("labels are empty")
+        object.__setattr__(self, "scores", _frozen("expression scores", self.scores, (None, len(self.labels))))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        shown = [f"{name} {p:.2f}" for name, p in zip(self.names[:5], self.confidence, strict=False)]
+        return f"Expressions({', '.join(shown)}{', ...' if len(self) > 5 else ''})"
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[i : i + 1] for i in range(len(self)))
+
+    def __getitem__(self, index: Index) -> Self:
+        """Select faces, as `Faces` does; the result is always `Expressions`."""
+        return replace(self, scores=self.scores[_slots(index, len(self))])
+
+    @property
+    def top(self) -> npt.NDArray[np.int64]:
+        """(N,) int64: the most probable expression of each face, as a position in `labels`, however probable."""
+        best: npt.NDArray[np.int64] = self.scores.argmax(axis=1).astype(np.int64)
+        return best
+
+    @property
+    def confidence(self) -> FloatArray:
+        """(N,) float32: the probability of `top`."""
+        highest: FloatArray = self.scores.max(axis=1)
+        return highest
+
+    @property
+    def names(self) -> list[str]:
+        """The answer for each face: a label, or "uncertain" where the confidence is under the threshold."""
+        pairs = zip(self.top, self.confidence, strict=True)
+        return [self.labels[i] if p >= self.threshold else UNCERTAIN for i, p in pairs]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One JSON-ready dict per face."""
+        answers = zip(self.names, self.confidence, self.scores, strict=True)
+        return [
+            {
+                "label": name,
+                "confidence": round(float(confidence), _DECIMALS_SCORES),
+                "scores": dict(zip(self.labels, _rounded(scores, _DECIMALS_SCORES), strict=True)),
+            }
+            for name, confidence, scores in answers
+        ]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Faces:
     """The faces of one picture, as a struct of arrays; index it to select faces.
@@ -44,6 +123,7 @@ class Faces:
             and right mouth corner.
         image_size: (width, height) of the picture.
         embeddings: (N, D) float32, or None where they were not asked for.
+        expressions: what the N faces show, or None where it was not asked for.
 
     Raises:
         ValueError: an array has the wrong shape.
@@ -54,6 +134,7 @@ class Faces:
     landmarks: FloatArray
     image_size: tuple[int, int]
     embeddings: FloatArray | None = None
+    expressions: Expressions | None = None
 
     def __post_init__(self) -> None:
         boxes = _frozen("boxes", self.boxes, (None, 4))
@@ -63,6 +144,8 @@ class Faces:
         object.__setattr__(self, "landmarks", _frozen("landmarks", self.landmarks, (n, 5, 2)))
         if self.embeddings is not None:
             object.__setattr__(self, "embeddings", _frozen("embeddings", self.embeddings, (n, None)))
+        if self.expressions is not None and len(self.expressions) != n:
+            raise ValueError(f"expressions are of {len(self.expressions)} faces, expected {n}")
 
     @classmethod
     def empty(cls, image_size: tuple[int, int]) -> Self:
@@ -76,17 +159,19 @@ class Faces:
     def __repr__(self) -> str:
         width, height = self.image_size
         extra = "" if self.embeddings is None else f", embeddings of {self.embeddings.shape[1]}"
+        extra += "" if self.expressions is None else ", expressions"
         return f"Faces({len(self)} in {width} x {height}{extra})"
 
     def __iter__(self) -> Iterator[Self]:
         return (self[i : i + 1] for i in range(len(self)))
 
-    def __getitem__(self, index: int | slice | npt.NDArray[Any]) -> Self:
+    def __getitem__(self, index: Index) -> Self:
         """Select faces by integer, slice, boolean mask or integer array; the result is always `Faces`."""
-        if isinstance(index, (int, np.integer)):
-            index = np.array([range(len(self))[index]])
+        chosen = _slots(index, len(self))
         per_face: dict[str, Any] = {
-            f.name: value[index] for f in fields(self) if isinstance(value := getattr(self, f.name), np.ndarray)
+            f.name: value[chosen]
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), (np.ndarray, Expressions))
         }
         return replace(self, **per_face)
 
@@ -103,6 +188,10 @@ class Faces:
         """The same faces with their embeddings, (N, D)."""
         return replace(self, embeddings=embeddings)
 
+    def with_expressions(self, expressions: Expressions) -> Self:
+        """The same faces with what they show."""
+        return replace(self, expressions=expressions)
+
     def to_dicts(self, *, embeddings: bool = True) -> list[dict[str, Any]]:
         """One JSON-ready dict per face; what was not computed is absent.
 
@@ -110,6 +199,7 @@ class Faces:
             embeddings: whether to include the embeddings (if there are any).
         """
         out: list[dict[str, Any]] = []
+        shown = None if self.expressions is None else self.expressions.to_dicts()
         for i in range(len(self)):
             face: dict[str, Any] = {
                 "box": _rounded(self.boxes[i], _DECIMALS_PIXELS),
@@ -118,6 +208,8 @@ class Faces:
             }
             if embeddings and self.embeddings is not None:
                 face["embedding"] = _rounded(self.embeddings[i], _DECIMALS_EMBEDDING)
+            if shown is not None:
+                face["expression"] = shown[i]
             out.append(face)
         return out
 

@@ -16,7 +16,7 @@ from mien.errors import ImageError, MienError
 from mien.ops.files import folder_error, is_folder, list_images, printable
 
 if TYPE_CHECKING:
-    from mien.analyzer import FaceAnalyzer, FileResult
+    from mien.analyzer import FaceAnalyzer, FileResult, Task
 
 STDIN = "-"
 
@@ -30,10 +30,17 @@ def analyze(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="Write annotated pictures into this folder.")
     ] = None,
-    only: Annotated[str | None, typer.Option("--only", help="What to do, separated by commas: detect, embed.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only",
+            help="What to do, separated by commas: detect, expression, embed; detect and expression by default.",
+        ),
+    ] = None,
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Include the embeddings in the JSON.")] = False,
     detector: options.Detector = options.DETECTOR,
     embedder: options.Embedder = options.EMBEDDER,
+    expression_model: options.ExpressionModel = None,
     size: options.Size = options.SIZE,
     min_score: options.MinScore = None,
     accurate: options.Accurate = False,
@@ -45,12 +52,15 @@ def analyze(
     With --json one picture gives one JSON object, and many give one object a line. A file that cannot be used never
     stops the others: failures are listed at the end, and the exit code is then 2.
     """
-    tasks = options.tasks(only, ("detect", "embed") if embeddings else ("detect",))
+    tasks = _tasks(only, embeddings=embeddings, expressions=expression_model is not None)
+    if expression_model is not None and "expression" not in tasks:
+        raise typer.BadParameter("needs no --only, or one with expression", param_hint="--expression-model")
     if embeddings and not (as_json and "embed" in tasks):
         raise typer.BadParameter("needs --json, and no --only without embed", param_hint="--embeddings")
     analyzer = options.make_analyzer(
         detector=detector,
         embedder=embedder,
+        expression=expression_model,
         only=tasks,
         size=size,
         threshold=min_score,
@@ -74,6 +84,18 @@ def analyze(
         output.close()
     if output.failures:
         raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _tasks(only: str | None, *, embeddings: bool, expressions: bool) -> tuple[Task, ...]:
+    """What to do: as `--only` says, or everything but embeddings, which are there where they are asked for."""
+    from mien.analyzer import DEFAULT_TASKS, TASKS
+
+    default = [
+        task
+        for task in TASKS
+        if (task != "embed" or embeddings) and (task in DEFAULT_TASKS or (task == "expression" and expressions))
+    ]
+    return options.tasks(only, default)
 
 
 def _files(paths: list[str], save: Path | None, failures: list[str]) -> list[Path]:
@@ -190,7 +212,8 @@ class _Annotated:
         if os.path.realpath(target) in self._given:
             raise MienError(f"{target}: is one of the pictures given, and stays as it is; --save into another folder")
         _make_folder(target.parent)
-        labels = [f"{i}  {score:.2f}" for i, score in enumerate(result.faces.scores, 1)]
+        shown = [_said(face) or f"{face['score']:.2f}" for face in result.faces.to_dicts(embeddings=False)]
+        labels = [f"{i}  {text}" for i, text in enumerate(shown, 1)]
         save_image(target, draw_faces(result.image, result.faces, labels))
         self.count += 1
 
@@ -213,20 +236,33 @@ class _Annotated:
         return free
 
 
+def _said(face: dict[str, Any]) -> str:
+    """The expression of a face in words: "happiness 0.93", "uncertain (sadness 0.41)"; "" where there is none."""
+    if "expression" not in face:
+        return ""
+    answer = face["expression"]
+    best = max(answer["scores"], key=answer["scores"].__getitem__)
+    said = f"{best} {answer['confidence']:.2f}"
+    return said if answer["label"] == best else f"{answer['label']} ({said})"
+
+
 def _print_table(record: dict[str, Any]) -> None:
     faces, image = record["faces"], record["image"]
     count = f"{len(faces)} face" + ("" if len(faces) == 1 else "s")
     title = f"{printable(image['path'])}  {image['width']} x {image['height']}  {count}"
+    columns = ["face", "score", "box x1, y1, x2, y2"]
     rows = [
-        [
-            str(i),
-            f"{face['score']:.2f}",
-            ", ".join(f"{value:.0f}" for value in face["box"]),
-            ", ".join(f"({x:.0f}, {y:.0f})" for x, y in face["landmarks"][:2]),
-        ]
+        [str(i), f"{face['score']:.2f}", ", ".join(f"{value:.0f}" for value in face["box"])]
         for i, face in enumerate(faces, 1)
     ]
+    if any("expression" in face for face in faces):
+        columns.append("expression")
+        rows = [[*row, printable(_said(face))] for row, face in zip(rows, faces, strict=True)]
+    else:  # both would not fit a terminal
+        columns.append("eyes (left, right)")
+        eyes = [", ".join(f"({x:.0f}, {y:.0f})" for x, y in face["landmarks"][:2]) for face in faces]
+        rows = [[*row, places] for row, places in zip(rows, eyes, strict=True)]
     console = stdout()
     console.print(title, style="bold", highlight=False, markup=False, soft_wrap=True)
     if rows:
-        console.print(table(["face", "score", "box x1, y1, x2, y2", "eyes (left, right)"], rows))
+        console.print(table(columns, rows))

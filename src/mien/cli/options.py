@@ -16,6 +16,14 @@ Embedder = Annotated[
     str,
     typer.Option("--embedder", help="Embedder; see `mien models list`. arcface:FILE.onnx for one of your own."),
 ]
+ExpressionModel = Annotated[
+    str | None,
+    typer.Option(
+        "--expression-model",
+        metavar="NAME_OR_PATH",
+        help="Expression model; see `mien models list`, or FILE.onnx for one that you trained.",
+    ),
+]
 Size = Annotated[
     str,
     typer.Option(
@@ -79,6 +87,7 @@ def make_analyzer(
     *,
     detector: str = DETECTOR,
     embedder: str = EMBEDDER,
+    expression: str | None = None,
     only: Sequence[Task] = ("detect", "embed"),
     size: str = SIZE,
     threshold: float | None = None,
@@ -89,11 +98,13 @@ def make_analyzer(
     """An analyzer from the command line's words, with downloads shown as a progress bar on standard error."""
     from mien.analyzer import FaceAnalyzer
     from mien.cli.console import DownloadBars
+    from mien.models.expression import SHIPPED
     from mien.models.store import WeightsStore
 
     return FaceAnalyzer(
         detector=detector,
         embedder=embedder,
+        expression=expression or SHIPPED,
         only=only,
         size=input_size(size),
         threshold=threshold,

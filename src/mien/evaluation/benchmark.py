@@ -160,7 +160,7 @@ def _mien_end_to_end(accurate: bool) -> Callable[[ImageArray, int], tuple[Run, i
     def prepare(image: ImageArray, threads: int) -> tuple[Run, int]:
         from mien.analyzer import FaceAnalyzer
 
-        analyzer = FaceAnalyzer(threads=threads, accurate=accurate).load()
+        analyzer = FaceAnalyzer(only=("detect", "embed"), threads=threads, accurate=accurate).load()
         return lambda: analyzer(image), 0
 
     return prepare

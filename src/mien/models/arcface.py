@@ -6,8 +6,6 @@ registered here, and any ONNX file of the user's own (`entry_from_file`).
 
 from __future__ import annotations
 
-import hashlib
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from mien.errors import ModelError, WeightsError
 from mien.models import _onnx
 from mien.models.base import (
     CropSpec,
-    FileSource,
     ModelEntry,
     Record,
     RuntimeOptions,
@@ -29,7 +26,6 @@ from mien.models.runtime import Session
 from mien.types import FloatArray, ImageArray
 
 SIZE = 112
-_MAX_BYTES = (1 << 31) - 1  # what one ONNX file can be
 CROP = CropSpec(
     size=SIZE,
     template=(
@@ -143,7 +139,7 @@ class ArcFaceNetwork:
         bgr: bool = False,
     ) -> None:
         self._session = Session(model, options)
-        self._one_by_one = self._session.input_shapes[0][0] == 1
+        self._one_by_one = self._session.inputs[0].shape[:1] == (1,)
         self._mean, self._scale, self._bgr = np.float32(mean), np.float32(scale), bgr
 
     def __call__(self, crops: ImageArray) -> FloatArray:
@@ -174,23 +170,14 @@ def entry_from_file(
     Raises:
         WeightsError: no such file, or not an ArcFace-style graph.
     """
-    try:
-        path = Path(path).expanduser()
-        if path.exists() and not (path.is_file() and path.stat().st_size <= _MAX_BYTES):  # a device never ends
-            raise WeightsError(f"{path} is not a file of at most {_MAX_BYTES:,} bytes")
-        data = path.read_bytes()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    path, data = _onnx.read_own(path)
     dimensions = _dimensions(data, path)
-    sha256 = hashlib.sha256(data).hexdigest()
-    # In the cache, file names are plain ASCII that starts with a letter or digit.
-    filename = re.sub(r"[^A-Za-z0-9._-]|^[._-]", "_", path.name)
-    filename = f"own{filename}" if filename.startswith("_") else filename
+    weights = _onnx.own_weights(path, data)
     record = Record(
-        name=f"arcface:{path.stem}@{sha256[:8]}",
+        name=f"arcface:{path.stem}@{weights.sha256[:8]}",
         task="embedding",
         summary=f"{dimensions}-D embeddings compared by angle; a file of the user's own",
-        weights=WeightsFile(filename, sha256, len(data), (FileSource(str(path.absolute())),)),
+        weights=weights,
         licence_code="Apache-2.0",
         licence_weights="unknown to mien: ask whoever made the file",
         commercial_use=False,  # unless its maker says so; the usual files of this kind forbid it
@@ -213,9 +200,8 @@ def _dimensions(data: bytes, path: Path) -> int:
         WeightsError: not such a graph.
     """
     wanted = f"{path} is not an ArcFace-style embedder: it should"
+    _onnx.refuse_outside(data, str(path))
     graph = _onnx.parsed(data, path.name).graph
-    if any(tensor.data_location for tensor in graph.initializer):
-        raise WeightsError(f"{path} keeps its weights in other files: save it as one ONNX file")
     inputs = _onnx.inputs(graph)
     shapes = [_shape(value) for value in inputs]
     if len(shapes) != 1 or shapes[0][1:] != [3, SIZE, SIZE] or shapes[0][0] not in (None, 1):

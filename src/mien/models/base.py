@@ -15,7 +15,7 @@ import numpy as np
 
 from mien.types import Faces, FloatArray, ImageArray, Transforms
 
-Task = Literal["detection", "landmarks", "embedding"]
+Task = Literal["detection", "landmarks", "embedding", "expression"]
 Metric = Literal["cosine", "l2"]
 
 Detections = tuple[FloatArray, FloatArray, FloatArray]
@@ -147,9 +147,16 @@ class Record:
         input_notes: colour order, mean, scale, layout.
         metric: for embedders, how embeddings are compared.
         dimensions: for embedders, length of the embedding.
-        threshold: for detectors, the score below which a detection is dropped.
+        threshold: for detectors, the score below which a detection is dropped; for classifiers, the confidence below
+            which the answer is "uncertain".
+        labels: for classifiers, the classes.
+        architecture: for networks trained by mien, its name.
+        temperature: for classifiers, what logits are divided by before the softmax.
+        calibrated_on: for classifiers, the data that temperature and threshold were set on.
+        parents: for networks that started from other weights, the SHA-256 of these by name.
         calibrations: for embedders, by mode ("fast", "accurate").
         metrics: measured figures, by name.
+        metrics_by_class: for classifiers, measured figures by data set, class and name.
         limits: what it must not be used for, and where it is known to fail.
     """
 
@@ -170,6 +177,12 @@ class Record:
     threshold: float | None = None
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     metrics: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    architecture: str = ""
+    temperature: float | None = None
+    calibrated_on: str = ""
+    parents: Mapping[str, str] = field(default_factory=dict)
+    metrics_by_class: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -258,6 +271,14 @@ class EmbedderNetwork(Protocol):
         ...
 
 
+class ClassifierNetwork(Protocol):
+    """A network that gives crops their classes."""
+
+    def __call__(self, crops: ImageArray) -> FloatArray:
+        """Classify (N, S, S, 3) uint8 RGB crops; returns (N, C) float32 probabilities."""
+        ...
+
+
 class Detector(Protocol):
     """Finds faces in pictures of any size."""
 
@@ -275,7 +296,7 @@ class Detector(Protocol):
         ...
 
 
-Network = DetectorNetwork | EmbedderNetwork | Aligner
+Network = DetectorNetwork | EmbedderNetwork | ClassifierNetwork | Aligner
 
 
 @dataclass(frozen=True)

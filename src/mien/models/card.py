@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from mien.models.base import BundledSource, FileSource, PackageSource, Record, Source, UrlSource
 
@@ -27,7 +27,9 @@ def to_markdown(records: Iterable[Record]) -> str:
 def card(record: Record) -> str:
     """One model's card, in Markdown."""
     facts = "\n".join(f"| {name} | {value} |" for name, value in _facts(record))
-    return f"## {record.name}\n\n{record.summary[0].upper()}{record.summary[1:]}.\n\n| | |\n|---|---|\n{facts}\n"
+    tables = "".join(f"\n{_class_table(name, rows)}" for name, rows in record.metrics_by_class.items() if rows)
+    summary = f"{record.summary[0].upper()}{record.summary[1:]}."
+    return f"## {record.name}\n\n{summary}\n\n| | |\n|---|---|\n{facts}\n{tables}"
 
 
 def _facts(record: Record) -> Iterator[tuple[str, str]]:
@@ -51,7 +53,13 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         yield "metric", {"cosine": "cosine", "l2": "plain Euclidean distance"}[record.metric]
     if record.dimensions:
         yield "dimensions", str(record.dimensions)
-    if record.threshold is not None:
+    if record.architecture:
+        yield "architecture", record.architecture
+    yield from ((f"started from {name}", f"SHA-256 `{sha256}`") for name, sha256 in record.parents.items())
+    if record.labels:
+        yield "labels", ", ".join(record.labels)
+        yield from _confidence(record)
+    elif record.threshold is not None:
         yield "score threshold", f"{record.threshold:g}"
     for mode, calibration in record.calibrations.items():
         rates = ", ".join(f"{value:.4f} at FMR {rate}" for rate, value in calibration.thresholds.items())
@@ -62,6 +70,35 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         )
     yield from record.metrics.items()
     yield "limits", record.limits
+
+
+def _confidence(record: Record) -> Iterator[tuple[str, str]]:
+    """What a classifier's confidence means, and when it says "uncertain"."""
+    on = f"; set on {record.calibrated_on}" if record.calibrated_on else ""
+    if record.temperature is not None:
+        yield (
+            "confidence",
+            f"the largest of the softmax of logits / {record.temperature:.4g}: of answers with confidence p, a part p"
+            f" should be right on data like those it was set on{on}",
+        )
+    if record.threshold:
+        yield "answers `uncertain`", f"where the confidence is under {record.threshold:.4g}{on}"
+
+
+def _class_table(name: str, rows: Mapping[str, Mapping[str, float]]) -> str:
+    """The figures of each class, in Markdown."""
+    columns = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    lines = [f"| {name} | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    for label, row in rows.items():
+        lines.append(f"| {label} | " + " | ".join(_figure(row.get(metric)) for metric in columns) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _figure(value: float | None) -> str:
+    """Counts as they are, shares with three decimals."""
+    if value is None:
+        return ""
+    return f"{value:,d}" if isinstance(value, int) else f"{value:.3f}"
 
 
 def describe(source: Source) -> str:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import cast
 
 from mien.errors import UnknownModelError
-from mien.models import arcface, centerface, dlib_landmarks, dlib_resnet, yunet
+from mien.models import arcface, centerface, dlib_landmarks, dlib_resnet, expression, yunet
 from mien.models.base import (
     Aligner,
     DetectorNetwork,
@@ -19,8 +19,10 @@ from mien.models.base import (
     RuntimeOptions,
     Task,
 )
+from mien.models.classifier import CropClassifier
 from mien.models.detection import InputSize, ScaledDetector
 from mien.models.embedding import FaceEmbedder, Mode
+from mien.models.expression import FaceClassifier
 from mien.models.store import WeightsStore
 
 _log = logging.getLogger(__name__)
@@ -34,11 +36,14 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
             dlib_landmarks.ENTRY,
             yunet.ENTRY,
             arcface.ENTRY,
+            *expression.bundled(),
         )
     }
 )
 _OWN_FILE = "arcface:"
-DEFAULTS: tuple[str, ...] = ("centerface", "dlib-resnet", "dlib-landmarks")
+_OWN_CLASSIFIER = "expression:"
+_WANTED = ("centerface", "dlib-resnet", "dlib-landmarks", expression.SHIPPED)
+DEFAULTS: tuple[str, ...] = tuple(name for name in _WANTED if name in _ENTRIES)
 """The models that `mien models pull` fetches when none is named."""
 
 
@@ -51,20 +56,30 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
     """The entry of a model.
 
     Args:
-        name: of the model; "arcface:PATH" for an ArcFace-style ONNX file of the user's own.
+        name: of the model; "arcface:PATH" for an ArcFace-style ONNX file of the user's own, "expression:PATH" for an
+            expression network that the user trained. Where an expression model is asked for, PATH.onnx alone will do.
         task: what it must be for, if that matters.
 
     Raises:
         UnknownModelError: no such model, or it is for something else.
-        WeightsError: the user's own file cannot be read, or is no ArcFace-style embedder.
+        ModelError: the user's own file cannot be read, or is no such model.
     """
     if name.startswith(_OWN_FILE) and task in (None, "embedding"):
         return arcface.entry_from_file(name.removeprefix(_OWN_FILE))
+    if task in (None, "expression") and (own := _own_classifier(name, plain=task is not None)):
+        return expression.entry_from_file(own)
     found = _ENTRIES.get(name)
     if found is None or (task is not None and found.record.task != task):
         fitting = ", ".join(n for n, e in _ENTRIES.items() if task in (None, e.record.task))
         raise UnknownModelError(f"no {task + ' ' if task else ''}model called {name!r}; choose one of: {fitting}")
     return found
+
+
+def _own_classifier(name: str, *, plain: bool) -> str:
+    """The path in the name of a classifier of the user's own, or ""; `plain` allows it without the word in front."""
+    if name.startswith(_OWN_CLASSIFIER):
+        return name.removeprefix(_OWN_CLASSIFIER)
+    return name if plain and name.lower().endswith(".onnx") else ""
 
 
 def record(name: str) -> Record:
@@ -108,3 +123,21 @@ def load_embedder(model: ModelEntry, store: WeightsStore, options: RuntimeOption
     name = model.recipe.aligner
     aligner = cast(Aligner, load(entry(name, "landmarks"), store, options)) if name else None
     return FaceEmbedder(model.record, network, mode=mode, recipe=model.recipe, aligner=aligner)
+
+
+def load_expression(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> FaceClassifier:
+    """What names the expressions of faces; see `FaceClassifier` and `load`."""
+    return FaceClassifier(model.record, cast(CropClassifier, load(model, store, options)))
+
+
+def load_classifier(name: str, store: WeightsStore, options: RuntimeOptions) -> CropClassifier:
+    """A trained classifier of crops, to measure it: a registered one, "expression:PATH", or a path that ends in .onnx.
+
+    Raises:
+        UnknownModelError: no such model.
+        WeightsError: its file cannot be had, or onnxruntime cannot run it.
+        ModelError: it is no classifier that mien trained.
+    """
+    if own := _own_classifier(name, plain=True):
+        return CropClassifier(own, options)
+    return cast(CropClassifier, load(entry(name, "expression"), store, options))

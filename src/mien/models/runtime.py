@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,22 +57,42 @@ def providers(device: str) -> list[str]:
     return [DEVICES[device]]
 
 
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a network.
+
+    Attributes:
+        name: of the tensor.
+        kind: as onnxruntime writes it, such as "tensor(float)".
+        shape: a number, a name or None for each axis.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int | str | None, ...]
+
+
 class Session:
     """One network, ready to run; safe to call from several threads.
 
     Args:
         model: path of an ONNX file, or its bytes.
         options: threads and device.
+        name: what errors call it; the file's name by default.
+
+    Attributes:
+        inputs: what it takes.
+        outputs: what it gives.
 
     Raises:
         WeightsError: not a model that onnxruntime can load.
         DeviceError: the device is not there, or cannot take the model.
     """
 
-    def __init__(self, model: Path | bytes, options: RuntimeOptions) -> None:
+    def __init__(self, model: Path | bytes, options: RuntimeOptions, *, name: str | None = None) -> None:
         import onnxruntime as ort
 
-        self._name = "the model" if isinstance(model, bytes) else model.name
+        self._name = name or ("the model" if isinstance(model, bytes) else model.name)
         wanted = providers(options.device)
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.threads or default_threads()
@@ -89,8 +110,21 @@ class Session:
         used = self._session.get_providers()
         if options.device not in ("auto", "cpu") and wanted[0] not in used:
             raise DeviceError(f"device {options.device!r} could not be started; use --device cpu")
-        self._input: str = self._session.get_inputs()[0].name
-        self.input_shapes: list[Sequence[Any]] = [i.shape for i in self._session.get_inputs()]
+        self.inputs = [Port(i.name, i.type, tuple(i.shape)) for i in self._session.get_inputs()]
+        self.outputs = [Port(i.name, i.type, tuple(i.shape)) for i in self._session.get_outputs()]
+        if not self.inputs:
+            raise WeightsError(f"{self._name} takes no input")
+
+    def metadata(self, key: str) -> str | None:
+        """What the file says about itself under a key; None where it says nothing.
+
+        Raises:
+            WeightsError: its metadata are not text.
+        """
+        try:
+            return dict(self._session.get_modelmeta().custom_metadata_map).get(key)
+        except UnicodeDecodeError as error:
+            raise WeightsError(f"the metadata of {self._name} are not text") from error
 
     def __call__(self, array: npt.NDArray[Any], outputs: Sequence[str] | None = None) -> list[npt.NDArray[Any]]:
         """Run on one input array; returns the named outputs (all of them by default).
@@ -99,7 +133,7 @@ class Session:
             ModelError: the network fails: not enough memory, or a graph that contradicts itself.
         """
         try:
-            return list(self._session.run(outputs, {self._input: np.ascontiguousarray(array)}))
+            return list(self._session.run(outputs, {self.inputs[0].name: np.ascontiguousarray(array)}))
         except Exception as error:  # onnxruntime raises its own, undocumented types
             raise ModelError(f"onnxruntime cannot run {self._name}: {_first_line(error)}") from error
 

@@ -173,7 +173,7 @@ class YuNet:
 
     def __init__(self, model: Path | bytes, options: RuntimeOptions) -> None:
         self._session = Session(model, options)
-        self._one_by_one = self._session.input_shapes[0][0] == 1
+        self._one_by_one = self._session.inputs[0].shape[:1] == (1,)
 
     def __call__(self, pictures: ImageArray, threshold: float) -> list[Detections]:
         """Detect.
