@@ -1,0 +1,114 @@
+"""Weights to start from: a registered model's, or those of a local file that is what its hash says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from mien.errors import WeightsError
+from mien.models import registry
+from mien.models.dlib_format import read_network
+from mien.models.store import WeightsStore
+from mien.ops.files import printable
+from mien.training.architectures.face_trunk import FaceTrunkClassifier
+
+NONE = "none"
+_HEAD = "head."
+_LARGEST = 2 << 30
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Weights that were read and checked.
+
+    Attributes:
+        name: of the model or file.
+        sha256: of the file.
+        data: its bytes.
+    """
+
+    name: str
+    sha256: str
+    data: bytes
+
+
+def read_backbone(name: str, store: WeightsStore, *, sha256_expected: str | None = None) -> Backbone:
+    """Read weights and check their hash before anything is parsed.
+
+    Args:
+        name: a registered model ("dlib-resnet"), or the path of a file: dlib's .dat, or the .safetensors of a run.
+        store: where registered weights are.
+        sha256_expected: of a file, in hex; may be left out where it is a registered model's file.
+
+    Raises:
+        WeightsError: it cannot be read, or its hash is another, or is not known and not given.
+        UnknownModelError: neither a file nor a registered model.
+    """
+    path = Path(name).expanduser()
+    if not (path.suffix or path.exists()):
+        weights = registry.record(name).weights
+        data = store.path(weights).read_bytes()
+        return _checked(name, data, sha256_expected or weights.sha256)
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise WeightsError(f"{printable(path)}: over {_LARGEST >> 30} GB, which no backbone here has")
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{printable(path)}: the backbone cannot be read: {error.strerror}") from error
+    return _checked(printable(path), data, sha256_expected)
+
+
+def _checked(name: str, data: bytes, expected: str | None) -> Backbone:
+    found = sha256(data).hexdigest()
+    known = {record.weights.sha256 for record in registry.records().values()}
+    if expected is None and found not in known:
+        raise WeightsError(f"{name}: its SHA-256 is {found}; if that is right, say --backbone-sha256 {found}")
+    if expected is not None and found != expected.strip().lower():
+        raise WeightsError(f"{name}: its SHA-256 is {found}, not {expected}: not the file it should be")
+    return Backbone(name, found, data)
+
+
+def load_backbone(network: nn.Module, backbone: Backbone) -> None:
+    """Start a network from weights; its head stays new where the classes differ in number.
+
+    Raises:
+        WeightsError: they are another network's.
+    """
+    if not _is_safetensors(backbone.data):
+        if not isinstance(network, FaceTrunkClassifier):
+            raise WeightsError(f"{backbone.name}: dlib's weights fit mien-s and face-trunk, not this architecture")
+        network.trunk.load_backbone(read_network(backbone.data))
+        return
+    try:
+        weights = load_safetensors(backbone.data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise WeightsError(f"{backbone.name}: a damaged .safetensors file") from error
+    own = network.state_dict()
+    fitting = {name: value for name, value in weights.items() if not _is_other_head(name, value, own)}
+    missing = [name for name in own if name not in fitting and not name.startswith(_HEAD)]
+    wrong = [name for name, value in fitting.items() if name not in own or own[name].shape != value.shape]
+    if missing or wrong:
+        raise WeightsError(f"{backbone.name}: the weights of another architecture (differs in {(missing + wrong)[0]})")
+    network.load_state_dict(own | fitting)
+
+
+def _is_other_head(name: str, value: Tensor, own: dict[str, Tensor]) -> bool:
+    return name.startswith(_HEAD) and name in own and own[name].shape != value.shape
+
+
+def _is_safetensors(data: bytes) -> bool:
+    """A length of 8 bytes, then a JSON object."""
+    return data[8:9] == b"{"
+
+
+def settle(network: nn.Module, inputs: Tensor) -> None:
+    """Give a trunk from dlib the norms that it needs to be trained; see `FaceTrunk.settle_norms`."""
+    if isinstance(network, FaceTrunkClassifier):
+        with torch.no_grad():
+            network.trunk.settle_norms(inputs)

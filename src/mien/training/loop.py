@@ -1,0 +1,269 @@
+"""The training loop: one plain pass over batches, measured after every epoch, resumed exactly where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.errors import DataError
+from mien.evaluation.calibration import probabilities
+from mien.evaluation.classification import classification_report
+from mien.ops.atomic import written_whole
+from mien.training import losses
+from mien.training.batches import Batches, plain_inputs
+from mien.training.checkpoint import load_checkpoint, save_checkpoint
+from mien.training.crops import Crops
+from mien.training.optim import MovingAverage, make_optimizer, rate_at, set_rate
+from mien.training.options import TrainingOptions
+from mien.types import FloatArray
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
+COLUMNS = ("epoch", "train_loss", "loss", "accuracy", "macro_f1", "learning_rate", "seconds")
+_MEASURED_AT_ONCE = 128
+Progress = Callable[..., None]
+
+
+class Trainer:
+    """Trains one network.
+
+    Args:
+        network: on the CPU; its parameters that need no gradient stay as they are.
+        training: crops to learn from.
+        validation: crops that choose the best epoch; never learnt from.
+        options: everything else.
+        size: side of the network's input.
+        folder: of the run: checkpoint, log, TensorBoard.
+        rate: the highest learning rate.
+        pretrained: whether the network stands on a backbone.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        training: Crops,
+        validation: Crops,
+        options: TrainingOptions,
+        *,
+        size: int,
+        folder: Path,
+        rate: float,
+        pretrained: bool,
+    ) -> None:
+        self._device = torch.device(options.device)
+        self.network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._average = MovingAverage(self.network, options.ema)
+        self._optimizer = make_optimizer(self.network, options, rate, pretrained=pretrained)
+        self._batches = Batches(training, options, size)
+        self._validation = validation
+        self._options = options
+        self._size = size
+        self._folder = folder
+        self._weights = self._loss_weights(training)
+        self._fingerprint = {"options": options.to_dict(), "training": training.digest, "validation": validation.digest}
+        self._epoch, self._step, self._loss_sum = 0, 0, 0.0  # _step counts within the epoch
+        self._seconds = 0.0
+        self._best: tuple[float, int] | None = None  # value of the metric (higher is better), epoch
+        self._best_weights: dict[str, Tensor] = {}
+        self.history: list[dict[str, float]] = []
+
+    def _loss_weights(self, training: Crops) -> Tensor | None:
+        if self._options.balance != "loss":
+            return None
+        frequencies = torch.from_numpy(training.targets.mean(axis=0))
+        return losses.class_weights(frequencies, self._options.balance_power).to(self._device)
+
+    def run(self, *, progress: Progress | None = None, checkpoint_every: float = 300.0) -> nn.Module:
+        """Train to the end, or until patience is lost.
+
+        Args:
+            progress: called with (steps done, steps in all, what happens).
+            checkpoint_every: seconds between checkpoints within an epoch.
+
+        Returns:
+            The moving average of the best epoch, in evaluation mode, on the CPU.
+
+        Raises:
+            DataError: the loss is no number any more, or a file cannot be written.
+            KeyboardInterrupt: passed on, after a checkpoint.
+        """
+        torch.manual_seed(self._options.seed) if not self._epoch and not self._step else None
+        try:
+            while self._epoch < self._options.epochs and not self._patience_lost():
+                self._train_epoch(progress, checkpoint_every)
+                self._measure_epoch()
+        except KeyboardInterrupt:
+            self.save()
+            raise
+        self._average.network.load_state_dict(self._best_weights)
+        return self._average.network.cpu().eval()
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights `run` gives back, from 1 on."""
+        return self._best[1] + 1 if self._best else 0
+
+    def _train_epoch(self, progress: Progress | None, checkpoint_every: float) -> None:
+        self.network.train()
+        per_epoch = len(self._batches)
+        total = per_epoch * self._options.epochs
+        started = saved = time.monotonic()
+        batches = self._batches.epoch(self._epoch, self._step)
+        for inputs, targets in batches:
+            done = self._epoch * per_epoch + self._step
+            set_rate(self._optimizer, rate_at(done, total, self._options))
+            self._loss_sum += self._train_step(inputs.to(self._device), targets.to(self._device))
+            self._average.update(self.network, done)
+            self._step += 1
+            if progress is not None:
+                progress(done + 1, total, f"epoch {self._epoch + 1}, loss {self._loss_sum / self._step:.3f}")
+            if time.monotonic() - saved > checkpoint_every:
+                self.save()
+                saved = time.monotonic()
+        self._seconds = time.monotonic() - started
+
+    def _train_step(self, inputs: Tensor, targets: Tensor) -> float:
+        options = self._options
+        targets = losses.smoothed(targets, options.smoothing)
+        if options.mixup:
+            share = float(np.random.default_rng([options.seed, self._epoch, 2, self._step]).beta(*[options.mixup] * 2))
+            inputs, targets = losses.mixed(inputs, targets, share, torch.randperm(len(inputs), device=self._device))
+        with self._autocast():
+            logits = self.network(inputs)
+        loss = losses.soft_cross_entropy(logits, targets, self._weights)
+        value = float(loss)
+        if not math.isfinite(value):
+            raise DataError(
+                f"the loss is {value} in epoch {self._epoch + 1}: training diverged; lower --learning-rate"
+                " (checkpoint and log of the epochs before are kept)"
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if options.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), options.clip)
+        self._optimizer.step()
+        return value
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._options.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+    def _measure_epoch(self) -> None:
+        """Measure the moving average on the validation part, keep it if it is the best, write log and checkpoint."""
+        logits = predict(self._average.network, self._validation, self._size, device=self._device)
+        scores = score(logits, self._validation)
+        row = {
+            "epoch": self._epoch + 1,
+            "train_loss": self._loss_sum / max(self._step, 1),
+            **scores,
+            "learning_rate": self._optimizer.param_groups[0]["lr"],
+            "seconds": round(self._seconds, 1),
+        }
+        self.history.append(row)
+        value = -scores["loss"] if self._options.metric == "loss" else scores[self._options.metric]
+        if self._best is None or value > self._best[0]:
+            self._best = (value, self._epoch)
+            self._best_weights = {k: v.detach().cpu().clone() for k, v in self._average.network.state_dict().items()}
+        self._epoch, self._step, self._loss_sum = self._epoch + 1, 0, 0.0
+        self.save()
+        write_log(self._folder / LOG, self.history)
+
+    def _patience_lost(self) -> bool:
+        patience = self._options.patience
+        return bool(patience and self._best is not None and self._epoch - 1 - self._best[1] >= patience)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        state: dict[str, Any] = {
+            "fingerprint": self._fingerprint,
+            "network": self.network.state_dict(),
+            "average": self._average.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "epoch": self._epoch,
+            "step": self._step,
+            "loss_sum": self._loss_sum,
+            "history": self.history,
+            "best": list(self._best) if self._best else None,
+            "best_weights": self._best_weights,
+        }
+        save_checkpoint(self._folder / CHECKPOINT, state)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint in the folder.
+
+        Raises:
+            DataError: there is none, or it belongs to other data or settings.
+        """
+        path = self._folder / CHECKPOINT
+        if not path.exists():
+            raise DataError(f"{path}: there is no checkpoint to resume from")
+        state = load_checkpoint(path)
+        self._refuse_another_run(state.get("fingerprint"), path)
+        self.network.load_state_dict(state["network"])
+        self._average.network.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        self._epoch, self._step, self._loss_sum = state["epoch"], state["step"], state["loss_sum"]
+        self.history, self._best_weights = state["history"], state["best_weights"]
+        self._best = tuple(state["best"]) if state["best"] else None
+
+    def _refuse_another_run(self, found: Any, path: Path) -> None:
+        if found == self._fingerprint:
+            return
+        theirs = found.get("options", {}) if isinstance(found, dict) else {}
+        mine = self._options.to_dict()
+        changed = [f"{name} was {theirs.get(name)!r}, is {mine[name]!r}" for name in mine if theirs.get(name) != mine[name]]
+        what = "; ".join(changed) or "the pictures or their labels have changed"
+        raise DataError(f"{path}: a run with other settings or data ({what}); use those again, or another --out")
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module, crops: Crops, size: int, *, device: torch.device | None = None, mirrored: bool = False
+) -> FloatArray:
+    """(N, C) float32 logits of all crops, in order, unaugmented."""
+    network.eval()
+    parts = [
+        network(inputs.to(device)).float().cpu()
+        for inputs in plain_inputs(crops, size, _MEASURED_AT_ONCE, mirrored=mirrored)
+    ]
+    logits: FloatArray = torch.cat(parts).numpy()
+    return logits
+
+
+def score(logits: FloatArray, crops: Crops) -> dict[str, float]:
+    """Loss against the targets; accuracy and macro F1 where there is an answer."""
+    answers = probabilities(logits)
+    judged = crops.truth >= 0
+    report = classification_report(answers[judged], crops.truth[judged], crops.labels)
+    return {
+        "loss": float(-(crops.targets * np.log(np.maximum(answers, 1e-12))).sum(axis=1).mean()),
+        "accuracy": report.accuracy,
+        "macro_f1": report.macro_f1,
+    }
+
+
+def write_log(path: Path, history: list[dict[str, float]]) -> None:
+    """Write the log of all epochs, as CSV.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in history)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error

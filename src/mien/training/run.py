@@ -1,0 +1,382 @@
+"""A whole training run: read the data, train, calibrate, export, measure, and leave all of it in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from mien.datasets import ImageSet, has_split, open_image_set
+from mien.errors import DataError, MienError
+from mien.evaluation.calibration import abstain_threshold, fit_temperature, probabilities
+from mien.evaluation.classification import ClassificationReport, classification_report
+from mien.evaluation.expression import Cut, SquareCutter
+from mien.models.base import CropSpec
+from mien.models.classifier import ClassifierCard, CropClassifier, check_labels
+from mien.models.runtime import default_threads
+from mien.models.store import WeightsStore
+from mien.ops.atomic import written_whole
+from mien.training.architectures import architecture
+from mien.training.backbone import NONE, Backbone, load_backbone, read_backbone, settle
+from mien.training.batches import plain_inputs
+from mien.training.crops import Crops, read_crops
+from mien.training.export import export
+from mien.training.loop import CHECKPOINT, Trainer, predict
+from mien.training.options import TrainingOptions
+from mien.training.teachers import blend, teach
+
+MODEL, WEIGHTS, SETTINGS = "model.onnx", "weights.safetensors", "settings.json"
+UNCERTAIN_SHARE = 0.1
+"""Share of the validation faces whose answer becomes "uncertain"."""
+FACE_TEMPLATE = ((14.57, 18.87), (32.43, 18.87), (23.5, 28.58), (16.28, 36.0), (30.72, 36.0))
+"""Where the detector's landmarks lie in FER+'s pictures of 48 pixels (recipes/expression_template.py)."""
+_TEMPLATE_SIDE = 48
+_SETTLE_ON = 512
+Progress = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a network is trained on, and what chooses among its epochs and calibrates it.
+
+    Attributes:
+        training: with targets.
+        validation: with answers; no picture of `training`.
+        unlabelled: faces that only teachers give targets to, or None.
+    """
+
+    training: Crops
+    validation: Crops
+    unlabelled: Crops | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """What a run gives.
+
+    Attributes:
+        folder: of the run.
+        card: of the model.
+        report: of the exported model on the validation part.
+        history: a row for each epoch, see `loop.COLUMNS`.
+    """
+
+    folder: Path
+    card: ClassifierCard
+    report: ClassificationReport
+    history: list[dict[str, float]]
+
+    @property
+    def model(self) -> Path:
+        """The ONNX file."""
+        return self.folder / MODEL
+
+
+def open_parts(
+    data: str | PathLike[str], *, validation: str | PathLike[str] | None, fraction: float
+) -> tuple[ImageSet, ImageSet]:
+    """The training and the validation part of a data set.
+
+    Args:
+        data: as `open_image_set` reads it.
+        validation: a data set of its own for validation; by default the part of `data`, and where it has none, a part
+            of its training pictures, chosen by their pixels.
+        fraction: of the training pictures, where they have to give the validation part.
+
+    Raises:
+        DataError: no such data set; its labels cannot be used; a part would be empty.
+    """
+    training = open_image_set(data, split="train")
+    if validation is not None:
+        held = open_image_set(validation, split="validation" if has_split(validation, "validation") else None)
+    elif has_split(data, "validation"):
+        held = open_image_set(data, split="validation")
+    else:
+        training, held = training.split(fraction)
+        held = replace(held, name=f"{held.name}, a part set aside")
+    if held.labels != training.labels:
+        raise DataError(
+            f"the validation part has the classes {', '.join(held.labels)}; training has {', '.join(training.labels)}"
+        )
+    check_labels(training.labels)
+    training, held = training.for_training(), held.for_measuring()
+    for part, what in ((training, "training"), (held, "validation")):
+        if not len(part):
+            raise DataError(f"{part.name}: no picture for {what}")
+    _refuse_empty_classes(training)
+    return training, held
+
+
+def _refuse_empty_classes(images: ImageSet) -> None:
+    present = images.targets.sum(axis=0)
+    empty = [label for label, weight in zip(images.labels, present, strict=True) if weight == 0]
+    if empty:
+        raise DataError(f"{images.name}: no picture of class {', '.join(empty)}; add some, or remove the class")
+
+
+def read_data(
+    training: ImageSet,
+    validation: ImageSet,
+    options: TrainingOptions,
+    folder: Path,
+    *,
+    cut: Cut | None = None,
+    unlabelled: ImageSet | None = None,
+    face_cut: Cut | None = None,
+    skip_unreadable: bool = False,
+    progress: Progress | None = None,
+) -> TrainingData:
+    """Read the crops of all parts.
+
+    Args:
+        training: part to learn from.
+        validation: part to measure on.
+        options: crop size and colour.
+        folder: of the run, for crops that are too many for memory.
+        cut: finds the faces of photographs; by default the pictures are taken for crops of faces.
+        unlabelled: photographs whose faces only teachers label.
+        face_cut: finds those faces.
+        skip_unreadable: leave out what cannot be read.
+        progress: called with (done, total, what).
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+
+    def read(images: ImageSet, how: Cut, part: str, *, skip: bool) -> Crops:
+        report = None if progress is None else lambda done, total: progress(done, total, f"reading {part}")
+        spill = folder / f"{part.replace(' ', '-')}-crops.npy"
+        return read_crops(
+            images,
+            how,
+            options.crop_size,
+            colour=options.colour,
+            spill=spill,
+            skip_unreadable=skip,
+            progress=report,
+        )
+
+    plain = cut or SquareCutter(options.crop_size)
+    return TrainingData(
+        read(training, plain, "training part", skip=skip_unreadable),
+        read(validation, plain, "validation part", skip=skip_unreadable),
+        None if unlabelled is None else read(unlabelled, face_cut or plain, "unlabelled faces", skip=True),
+    )
+
+
+def train(
+    data: TrainingData,
+    options: TrainingOptions,
+    folder: Path,
+    *,
+    name: str,
+    backbone: str | None = None,
+    backbone_sha256: str | None = None,
+    teachers: Sequence[Path] = (),
+    store: WeightsStore | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> TrainedModel:
+    """Train, calibrate, export and measure a model.
+
+    Args:
+        data: the crops.
+        options: all settings.
+        folder: of the run; exists.
+        name: of the model, for its card.
+        backbone: weights to start from, see `read_backbone`; "none" for random ones; by default the architecture's.
+        backbone_sha256: what the file of the backbone must hash to.
+        teachers: ONNX files of trained models that give `options.distil` of every target.
+        store: where registered weights are; the user's cache by default.
+        resume: go on from the folder's checkpoint.
+        progress: called with (done, total, what).
+
+    Raises:
+        DataError: settings and data do not fit, the loss diverges, or a file cannot be written.
+        ModelError: no such architecture or backbone, or the exported model differs from the trained one.
+    """
+    torch.set_num_threads(options.threads or default_threads())
+    torch.manual_seed(options.seed)
+    chosen = architecture(options.architecture)
+    size = _input_size(options)
+    start = _backbone(backbone or chosen.backbone or NONE, backbone_sha256, store or WeightsStore())
+    lessons = _lessons(data, teachers, options, progress)
+    network = chosen.build(3 if options.colour else 1, size, len(data.training.labels))
+    if start is not None:
+        load_backbone(network, start)
+    few = replace(lessons, pixels=lessons.pixels[:: max(1, len(lessons) // _SETTLE_ON)])
+    settle(network, next(plain_inputs(few, size, _SETTLE_ON)))
+    if options.freeze >= 0:
+        _freeze(network, options)
+    trainer = Trainer(
+        network,
+        lessons,
+        data.validation,
+        options,
+        size=size,
+        folder=folder,
+        rate=options.learning_rate or chosen.learning_rate,
+        pretrained=start is not None,
+    )
+    if resume:
+        trainer.resume()
+    trained = trainer.run(progress=progress)
+    write_bytes(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
+    card = _card(trained, data, options, size, name=name, start=start, teachers=teachers, epoch=trainer.best_epoch)
+    return _finish(trained, size, card, data, options, folder, trainer.history)
+
+
+def _input_size(options: TrainingOptions) -> int:
+    chosen = architecture(options.architecture)
+    size = options.input_size or chosen.size
+    if size < chosen.smallest:
+        raise DataError(f"--input-size {size}: {options.architecture} needs {chosen.smallest} pixels or more")
+    return size
+
+
+def _backbone(name: str, expected: str | None, store: WeightsStore) -> Backbone | None:
+    return None if name == NONE else read_backbone(name, store, sha256_expected=expected)
+
+
+def _freeze(network: nn.Module, options: TrainingOptions) -> None:
+    trunk = getattr(network, "trunk", None)
+    if trunk is None:
+        raise DataError(f"--freeze: {options.architecture} has no trunk that can be frozen; mien-s and face-trunk have")
+    trunk.freeze(options.freeze)
+
+
+def _lessons(
+    data: TrainingData, teachers: Sequence[Path], options: TrainingOptions, progress: Progress | None
+) -> Crops:
+    """The training part with the targets that the options ask for, and the unlabelled faces with their teachers'."""
+    training = data.training
+    targets = training.targets
+    if options.loss == "majority":
+        targets = np.eye(len(training.labels), dtype=np.float32)[targets.argmax(axis=1)]
+    if not teachers:
+        if data.unlabelled is not None:
+            raise DataError("--unlabelled needs a --teacher to label the faces")
+        return replace(training, targets=targets)
+    pixels = training.pixels
+    if data.unlabelled is not None:
+        pixels = np.concatenate([pixels, data.unlabelled.pixels])
+        unknown = np.zeros((len(data.unlabelled), len(training.labels)), np.float32)
+        targets = np.concatenate([targets, unknown])
+    lessons = replace(training, pixels=pixels, targets=targets, truth=targets.argmax(axis=1))
+    report = None if progress is None else lambda done, total: progress(done, total, "asking the teachers")
+    taught = teach(lessons, [CropClassifier(path) for path in teachers], progress=report)
+    return replace(lessons, targets=blend(targets, taught, options.distil))
+
+
+def _card(
+    network: nn.Module,
+    data: TrainingData,
+    options: TrainingOptions,
+    size: int,
+    *,
+    name: str,
+    start: Backbone | None,
+    teachers: Sequence[Path],
+    epoch: int,
+) -> ClassifierCard:
+    """Calibrate on the validation part, and write down what the model is."""
+    logits = predict(network, data.validation, size)
+    temperature = fit_temperature(logits, data.validation.truth)
+    confidences = probabilities(logits, temperature).max(axis=1)
+    others = "" if data.unlabelled is None else f", and {len(data.unlabelled):,} faces labelled by teachers"
+    parents = {} if start is None else {start.name: start.sha256}
+    return ClassifierCard(
+        name=name,
+        task="expression",
+        labels=data.training.labels,
+        crop=CropSpec(options.crop_size, face_template(options.crop_size)),
+        temperature=round(temperature, 4),
+        threshold=round(float(abstain_threshold(confidences, UNCERTAIN_SHARE)), 4),
+        architecture=options.architecture,
+        training_data=f"{data.training.name}: {len(data.training):,} pictures{others}",
+        licence="that of the training data and of the weights it started from",
+        limits=(
+            "Says what a face shows, not what a person feels; not for judging, diagnosing or deciding about people."
+        ),
+        origin=f"mien train expression: epoch {epoch} of {options.epochs}, {options.architecture}",
+        calibration=f"{data.validation.name}: {len(data.validation):,} pictures that were not trained on",
+        recipe_sha256=sha256(json.dumps(options.to_dict(), sort_keys=True).encode()).hexdigest(),
+        data_sha256={"training": data.training.digest, "validation": data.validation.digest},
+        parents=parents | {f"teacher {path.stem}": sha256(path.read_bytes()).hexdigest() for path in teachers},
+    )
+
+
+def face_template(size: int) -> tuple[tuple[float, float], ...]:
+    """Where the five landmarks lie in crops of `size` pixels; pixel centres at integers."""
+    scale = size / _TEMPLATE_SIDE
+    return tuple(((x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5) for x, y in FACE_TEMPLATE)
+
+
+def _finish(
+    network: nn.Module,
+    size: int,
+    card: ClassifierCard,
+    data: TrainingData,
+    options: TrainingOptions,
+    folder: Path,
+    history: list[dict[str, float]],
+) -> TrainedModel:
+    """Export, measure what was exported, write its figures into its card, and export again with them."""
+    measured = CropClassifier(export(network, size, card, colour=options.colour))
+    report = measure(measured, data.validation)
+    figures = {
+        "accuracy": round(report.accuracy, 4),
+        "macro_f1": round(report.macro_f1, 4),
+        "ece": round(report.ece, 4),
+        "n": report.n,
+    }
+    card = replace(card, metrics={data.validation.name: figures})
+    write_bytes(folder / MODEL, export(network, size, card, colour=options.colour))
+    return TrainedModel(folder, card, report, history)
+
+
+def measure(classifier: CropClassifier, crops: Crops) -> ClassificationReport:
+    """Measure an exported model on crops."""
+    from mien.training.teachers import fitted
+
+    answers = [
+        classifier(fitted(crops.pixels[start : start + 256], classifier.size)) for start in range(0, len(crops), 256)
+    ]
+    return classification_report(np.concatenate(answers), crops.truth, crops.labels, classifier.threshold)
+
+
+def prepare_folder(folder: Path, options: TrainingOptions, *, resume: bool) -> None:
+    """Make the folder of a run, or take it up again; a run that is there already is never overwritten.
+
+    Raises:
+        DataError: it holds another run, or cannot be written.
+    """
+    begun = (folder / CHECKPOINT).exists() or (folder / MODEL).exists()
+    if begun and not resume:
+        raise DataError(f"{folder}: holds a training run already; go on with --resume, or choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
+    write_bytes(folder / SETTINGS, (json.dumps(options.to_dict(), indent=2) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        MienError: it cannot be written.
+    """
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise MienError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,60 @@
+import cv2
+import numpy as np
+import pytest
+
+from mien.training.augment import Augmentation, enlarge
+
+
+@pytest.fixture(scope="module")
+def crop(portrait_face):
+    return portrait_face
+
+
+@pytest.fixture(scope="module")
+def portrait_face():
+    picture = cv2.imread("tests/photos/astronaut.jpg")[:, :, ::-1]
+    return np.ascontiguousarray(cv2.resize(picture[40:200, 150:310], (48, 48), interpolation=cv2.INTER_AREA))
+
+
+def test_gives_pixels_of_the_size_asked_for(crop):
+    for source in (crop, crop[..., 0]):
+        changed = Augmentation()(source, 104, np.random.default_rng(0))
+        assert changed.shape == (104, 104, *source.shape[2:])
+        assert changed.dtype == np.float32
+        assert changed.min() >= 0
+        assert changed.max() <= 255
+
+
+def test_is_what_its_random_numbers_say(crop):
+    one, same, other = (Augmentation()(crop, 64, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).mean() > 1
+
+
+def test_no_strength_is_the_plain_picture(crop):
+    plain = Augmentation(strength=0)(crop, 104, np.random.default_rng(0))
+    np.testing.assert_array_equal(plain, enlarge(crop, 104))
+
+
+def test_geometry_alone_keeps_the_face_in_place(crop):
+    """Averaged over many draws, shifts and turns cancel out: the mean lies near the plain picture."""
+    only_moves = Augmentation(flip=0, blur=0, light=0, gradient=0, noise=0, occlusion=0, grey=0)
+    rng = np.random.default_rng(0)
+    mean = np.mean([only_moves(crop, 48, rng) for _ in range(300)], axis=0)
+    assert np.corrcoef(mean.ravel(), crop.ravel())[0, 1] > 0.9
+    mirrored = np.mean([Augmentation(flip=1, blur=0, light=0, gradient=0, noise=0, occlusion=0, grey=0)(crop, 48, rng)
+                        for _ in range(300)], axis=0)  # fmt: skip
+    assert np.corrcoef(mirrored.ravel(), crop[:, ::-1].ravel())[0, 1] > 0.9
+
+
+def test_grey_takes_the_colour(crop):
+    grey = Augmentation(grey=1, blur=0, noise=0, occlusion=0)(crop, 48, np.random.default_rng(0))
+    np.testing.assert_allclose(grey[..., 0], grey[..., 2], atol=1e-3)
+
+
+def test_enlarging_is_what_the_exported_graph_does(crop):
+    torch = pytest.importorskip("torch")
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(crop[..., 0].astype(np.float32))[None, None], (104, 104), mode="bilinear", align_corners=False
+    )[0, 0].numpy()
+    assert np.abs(enlarge(crop[..., 0], 104) - expected).max() <= 1  # uint8 rounding
