@@ -64,6 +64,9 @@ def classical(
     features: Annotated[Features, typer.Option(help="What the classifier sees.")] = Features.HOG,
     classifier: Annotated[ClassifierName, typer.Option(help="What learns.")] = ClassifierName.LINEAR_SVM,
     size: Annotated[int, typer.Option(min=24, max=256, help="Side of the crops in pixels.")] = 48,
+    validation: Annotated[
+        Path | None, typer.Option(help="Another data set, to calibrate and measure on; by default the part of DATA.")
+    ] = None,
     validation_fraction: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of each class set aside where there is no validation part.")
     ] = 0.1,
@@ -99,13 +102,13 @@ def classical(
         held=validation_fraction,
         limit=limit,
     )
-    training, validation = _open(data, task)
+    training, held = _open(data, validation, task)
     template = people_template(size) if task is Task.PEOPLE else face_template(size)
     cut = _face_cut(size, template) if align else None
     with progress_bar("reading") as progress:
         model = train_classical(
             training,
-            validation,
+            held,
             features=spec,
             classifier=classifier.value,
             options=settings,
@@ -133,13 +136,15 @@ def _refuse_existing(out: Path) -> None:
         raise MienError(f"{out}: exists already; choose another --out, or remove it")
 
 
-def _open(data: Path, task: Task) -> tuple[ImageSet, ImageSet | None]:
+def _open(data: Path, validation: Path | None, task: Task) -> tuple[ImageSet, ImageSet | None]:
+    """What is learnt from, and what calibrates and measures, where there is such a part."""
     from mien.datasets import has_split, open_image_set
 
     training = open_image_set(data, split="train", task=task.value)
-    if not has_split(data, "validation"):
-        return training, None
-    return training, open_image_set(data, split="validation", task=task.value)
+    place = validation or data
+    if has_split(place, "validation"):
+        return training, open_image_set(place, split="validation", task=task.value)
+    return training, None if validation is None else open_image_set(validation, task=task.value)
 
 
 def _face_cut(size: int, template: Template) -> Cut:
