@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli import options
-from mien.cli.console import progress_bar
+from mien.cli.console import note, print_json, progress_bar, stdout, table
 from mien.errors import MienError
 
 if TYPE_CHECKING:
     from mien.evaluation.expression import Cut
+    from mien.training.run import TrainedModel, TrainingData
+    from mien.training.options import TrainingOptions
 
 _INSTALL = "training needs more packages: pip install 'mien[train]'"
 _DATA = "Data"

@@ -120,7 +120,7 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
                 if not put(batch):
                     return
             put(None)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again by the reader
             put(error)
 
     thread = Thread(target=work, name="mien-batches", daemon=True)
