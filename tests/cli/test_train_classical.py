@@ -1,4 +1,4 @@
-"""`mien train classical`: from a folder of classes to a model and its report; mistakes are one line, and leave nothing."""
+"""`mien train classical`: from a folder of classes to a model and its report; mistakes are one line, leave nothing."""
 
 from __future__ import annotations
 

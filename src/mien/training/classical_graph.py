@@ -36,15 +36,18 @@ class LinearHead:
 
 @dataclass(frozen=True, eq=False)
 class KernelHead:
-    """logits = exp(-gamma |z - s|^2) @ weights + bias over z = x @ projection + shift.
+    """Margins m = exp(-gamma |z - s|^2) @ weights + bias over z = x @ projection + shift; logits = tanh(2 m) @ tally.
+
+    Without a tally the margins are the logits.
 
     Attributes:
         projection: (D, P).
         shift: (P,).
         vectors: (V, P) float16, the support vectors s.
         gamma: of the radial basis function.
-        weights: (V, C).
-        bias: (C,).
+        weights: (V, M), M pairs of classes; (V, C) without a tally.
+        bias: (M,).
+        tally: (M, C): 1 for the class that a margin above 0 speaks for, -1 for the other of the pair.
     """
 
     projection: FloatArray
@@ -53,6 +56,7 @@ class KernelHead:
     gamma: float
     weights: FloatArray
     bias: FloatArray
+    tally: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,7 +283,11 @@ def _head(g: _Graph, features: str, head: Head) -> tuple[str, int]:
             return _affine(g, features, head.weights, head.bias), len(head.bias)
         case KernelHead():
             closeness = g.node("Mul", _distances(g, features, head), g.constant(-head.gamma))
-            return _affine(g, g.node("Exp", closeness), head.weights, head.bias), len(head.bias)
+            margins = _affine(g, g.node("Exp", closeness), head.weights, head.bias)
+            if head.tally is None:
+                return margins, len(head.bias)
+            votes = g.node("Tanh", g.node("Mul", margins, g.constant(2.0)))
+            return g.node("MatMul", votes, g.constant(head.tally)), head.tally.shape[1]
         case NeighbourHead():
             return _neighbour_logits(g, features, head), head.count
         case ForestHead():
