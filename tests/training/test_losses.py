@@ -38,9 +38,7 @@ def test_rare_classes_weigh_more_and_the_mean_is_one():
 
 
 def test_smoothing_spreads_a_part():
-    torch.testing.assert_close(
-        losses.smoothed(torch.tensor([[1.0, 0.0]]), 0.2), torch.tensor([[0.9, 0.1]])
-    )
+    torch.testing.assert_close(losses.smoothed(torch.tensor([[1.0, 0.0]]), 0.2), torch.tensor([[0.9, 0.1]]))
 
 
 def test_mixup_blends_pictures_and_targets_alike():

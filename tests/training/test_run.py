@@ -4,13 +4,17 @@ import csv
 import errno
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from mien import FaceAnalyzer  # noqa: E402
+from mien.datasets.base import ImageSet  # noqa: E402
 from mien.errors import DataError, ImageDecodeError, MienError, UnknownModelError, WeightsError  # noqa: E402
 from mien.models.base import RuntimeOptions  # noqa: E402
 from mien.models.classifier import CropClassifier  # noqa: E402
@@ -19,8 +23,57 @@ from mien.training.architectures import ARCHITECTURES, architecture  # noqa: E40
 from mien.training.options import TrainingOptions  # noqa: E402
 
 SMALL = TrainingOptions(
-    architecture="cnn2", crop_size=24, input_size=24, epochs=3, batch=16, warmup=4, learning_rate=2e-3, ema=0.8, threads=1
+    architecture="cnn2",
+    crop_size=24,
+    input_size=24,
+    epochs=3,
+    batch=16,
+    warmup=4,
+    learning_rate=2e-3,
+    ema=0.8,
+    threads=1,
 )
+
+LABELS = ("astronaut", "hopper")
+
+
+@pytest.fixture(scope="session")
+def two_faces():
+    """(2, 64, 64, 3) uint8: the two faces."""
+    astronaut = np.asarray(Image.open("tests/photos/astronaut.jpg").convert("RGB"))
+    hopper = np.asarray(Image.open("tests/photos/grace_hopper.jpg").convert("RGB"))
+    analyzer = FaceAnalyzer(only=("detect",))
+    crops = []
+    for picture in (astronaut, hopper):
+        x1, y1, x2, y2 = analyzer(picture).largest().boxes[0].astype(int)
+        crops.append(cv2.resize(picture[y1:y2, x1:x2], (64, 64), interpolation=cv2.INTER_AREA))
+    return np.stack(crops)
+
+
+@pytest.fixture(scope="session")
+def make_set(two_faces):
+    """A set of n pictures, half of each face, lit and shifted at random."""
+
+    def make(n, seed=0):
+        rng = np.random.default_rng(seed)
+        truth = np.arange(n) % 2
+        pictures = []
+        for label in truth:
+            shift = rng.integers(-5, 6, 2)
+            moved = np.roll(two_faces[label], shift, axis=(0, 1)).astype(np.float32)
+            lit = (moved - 128) * rng.uniform(0.5, 1.3) + 128 + rng.uniform(-40, 40) + rng.normal(0, 12, moved.shape)
+            pictures.append(np.clip(lit, 0, 255).astype(np.uint8))
+        return ImageSet(
+            name=f"two faces {seed}",
+            protocol="which portrait",
+            labels=LABELS,
+            items=[f"{i}.png" for i in range(n)],
+            targets=np.eye(2, dtype=np.float32)[truth],
+            truth=truth.astype(np.int64),
+            read=pictures.__getitem__,
+        )
+
+    return make
 
 
 def prepared(folder, make_set, options=SMALL, n=96):
@@ -113,7 +166,9 @@ def test_every_architecture_is_exported_as_it_is(tmp_path, make_set, name):
     data = run.read_data(make_set(16), make_set(8, seed=1), options, tmp_path / "run")
     model = run.train(data, options, tmp_path / "run", name=name, backbone="none")
     # export() itself refuses a graph that differs: here the check is held against a graph that does differ
-    answers = CropClassifier(model.model, RuntimeOptions(threads=1))(np.stack([make_set(4).read(i)[:24, :24] for i in range(4)]))
+    answers = CropClassifier(model.model, RuntimeOptions(threads=1))(
+        np.stack([make_set(4).read(i)[:24, :24] for i in range(4)])
+    )
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
 
 
@@ -152,9 +207,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, make_set):
     from hashlib import sha256
 
     digest = sha256(weights.read_bytes()).hexdigest()
-    second = run.train(
-        data, options, tmp_path / "second", name="second", backbone=str(weights), backbone_sha256=digest
-    )
+    second = run.train(data, options, tmp_path / "second", name="second", backbone=str(weights), backbone_sha256=digest)
     assert second.report.figures.accuracy == pytest.approx(first.report.figures.accuracy, abs=0.1)
     other = tmp_path / "other.safetensors"
     save_file({"nothing": torch.zeros(3)}, other)
@@ -165,8 +218,6 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, make_set):
 
 def test_the_trunk_answers_as_dlibs_network_until_it_is_trained(two_faces):
     """Norms put back, nothing changes: the pooled features give the embeddings of the converted graph."""
-    import cv2
-
     from mien.models import registry
     from mien.models.dlib_format import read_network
     from mien.models.dlib_resnet import DlibResNet, to_onnx

@@ -27,16 +27,19 @@ def expression(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="One folder for each class (or train/ and validation/ of such), FER+ (zip, folder), FER2013 (csv)."
+            metavar="DATA",
+            help="One folder for each class (or train/ and validation/ of such), FER+ (zip, folder), FER2013 (csv).",
         ),
     ],
     *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run: model, report, pictures, log.")],
     validation: Annotated[
-        Path | None, typer.Option(help="Another data set that chooses the best epoch and calibrates.", rich_help_panel=_DATA)
+        Path | None,
+        typer.Option(help="Another data set that chooses the best epoch and calibrates.", rich_help_panel=_DATA),
     ] = None,
     validation_fraction: Annotated[
-        float, typer.Option(help="Set aside where there is no validation part.", min=0.01, max=0.9, rich_help_panel=_DATA)
+        float,
+        typer.Option(help="Set aside where there is no validation part.", min=0.01, max=0.9, rich_help_panel=_DATA),
     ] = 0.1,
     align: Annotated[
         bool, typer.Option("--align", help="Find and cut the face of each photograph.", rich_help_panel=_DATA)
@@ -44,18 +47,21 @@ def expression(
     crop_size: Annotated[
         int, typer.Option(help="Side of the model's crops in pixels.", min=16, max=512, rich_help_panel=_DATA)
     ] = 48,
-    colour: Annotated[bool, typer.Option("--colour/--grey", help="Whether it sees colours.", rich_help_panel=_DATA)] = False,
+    colour: Annotated[
+        bool, typer.Option("--colour/--grey", help="Whether it sees colours.", rich_help_panel=_DATA)
+    ] = False,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be read.", rich_help_panel=_DATA)
     ] = False,
     architecture: Annotated[
         str,
-        typer.Option(
-            help="mien-s, face-trunk, resnet18, vgg13, vgg16, cnn2 or cnn3.", rich_help_panel=_NETWORK
-        ),
+        typer.Option(help="mien-s, face-trunk, resnet18, vgg13, vgg16, cnn2 or cnn3.", rich_help_panel=_NETWORK),
     ] = "mien-s",
     input_size: Annotated[
-        int, typer.Option(help="Side of what the network sees; 0: the architecture's.", min=0, max=512, rich_help_panel=_NETWORK)
+        int,
+        typer.Option(
+            help="Side of what the network sees; 0: the architecture's.", min=0, max=512, rich_help_panel=_NETWORK
+        ),
     ] = 0,
     backbone: Annotated[
         str | None,
@@ -68,7 +74,10 @@ def expression(
         str | None, typer.Option(help="What the backbone's file must hash to.", rich_help_panel=_NETWORK)
     ] = None,
     freeze: Annotated[
-        int, typer.Option(help="Blocks of the backbone that stay as they are (99: all); -1: none.", min=-1, rich_help_panel=_NETWORK)
+        int,
+        typer.Option(
+            help="Blocks of the backbone that stay as they are (99: all); -1: none.", min=-1, rich_help_panel=_NETWORK
+        ),
     ] = -1,
     epochs: Annotated[int, typer.Option(min=1, rich_help_panel=_COURSE)] = 12,
     batch: Annotated[int, typer.Option(min=1, rich_help_panel=_COURSE)] = 96,
@@ -83,9 +92,12 @@ def expression(
     warmup: Annotated[
         int, typer.Option(help="Steps in which the learning rate rises.", min=0, rich_help_panel=_COURSE)
     ] = 300,
-    clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.", min=0, rich_help_panel=_COURSE)] = 2.0,
+    clip: Annotated[
+        float, typer.Option(help="Largest norm of the gradient; 0: any.", min=0, rich_help_panel=_COURSE)
+    ] = 2.0,
     ema: Annotated[
-        float, typer.Option(help="Decay of the average of the weights; 0: none.", min=0, max=0.99999, rich_help_panel=_COURSE)
+        float,
+        typer.Option(help="Decay of the average of the weights; 0: none.", min=0, max=0.99999, rich_help_panel=_COURSE),
     ] = 0.998,
     loss: Annotated[
         str, typer.Option(help="votes (towards the raters' shares) or majority.", rich_help_panel=_COURSE)
@@ -102,7 +114,8 @@ def expression(
         float, typer.Option(help="Strength of the augmentation; 0: none.", min=0, max=2, rich_help_panel=_COURSE)
     ] = 1.0,
     patience: Annotated[
-        int, typer.Option(help="Epochs without gain after which training stops; 0: never.", min=0, rich_help_panel=_COURSE)
+        int,
+        typer.Option(help="Epochs without gain after which training stops; 0: never.", min=0, rich_help_panel=_COURSE),
     ] = 0,
     metric: Annotated[
         str, typer.Option(help="That chooses the best epoch: accuracy, macro_f1 or loss.", rich_help_panel=_COURSE)
@@ -112,7 +125,8 @@ def expression(
     ] = "float32",
     seed: Annotated[int, typer.Option(min=0, rich_help_panel=_COURSE)] = 0,
     teacher: Annotated[
-        list[Path] | None, typer.Option(help="A trained ONNX model to learn from; may be repeated.", rich_help_panel=_TEACHERS)
+        list[Path] | None,
+        typer.Option(help="A trained ONNX model to learn from; may be repeated.", rich_help_panel=_TEACHERS),
     ] = None,
     distil: Annotated[
         float, typer.Option(help="Share of the targets that teachers give.", min=0, max=1, rich_help_panel=_TEACHERS)

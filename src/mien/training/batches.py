@@ -40,7 +40,9 @@ class Batches:
         self._seed = options.seed
         self._augment = Augmentation(strength=options.augment)
         self._batch = min(options.batch, len(crops))
-        self._weights = _sampling_weights(crops.targets, options.balance_power) if options.balance == "sampling" else None
+        self._weights = (
+            _sampling_weights(crops.targets, options.balance_power) if options.balance == "sampling" else None
+        )
 
     def __len__(self) -> int:
         """Batches of an epoch; what is left over waits for the next."""
@@ -51,9 +53,7 @@ class Batches:
         order = self._order(epoch)
         wanted = [order[b * self._batch : (b + 1) * self._batch] for b in range(first, len(self))]
         positions = range(first * self._batch, len(self) * self._batch)
-        return _ahead(
-            self._make(chosen, epoch, positions[i * self._batch]) for i, chosen in enumerate(wanted)
-        )
+        return _ahead(self._make(chosen, epoch, positions[i * self._batch]) for i, chosen in enumerate(wanted))
 
     def _order(self, epoch: int) -> IndexArray:
         rng = np.random.default_rng([self._seed, epoch, _ORDER])
@@ -120,7 +120,7 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
                 if not put(batch):
                     return
             put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again by the reader
+        except BaseException as error:
             put(error)
 
     thread = Thread(target=work, name="mien-batches", daemon=True)

@@ -116,11 +116,14 @@ def read_crops(
     if unreadable and not skip_unreadable:
         others = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
         raise DataError(
-            f"{unreadable[min(unreadable)]}{others}; mend or remove it, or leave such pictures out with --skip-unreadable"
+            f"{unreadable[min(unreadable)]}{others}; mend or remove it,"
+            " or leave such pictures out with --skip-unreadable"
         )
     lost = unreadable.keys() | faceless
     if len(lost) == len(images):
-        raise DataError(f"{images.name}: not one of {len(images)} pictures can be used (no face found in {len(faceless)})")
+        raise DataError(
+            f"{images.name}: not one of {len(images)} pictures can be used (no face found in {len(faceless)})"
+        )
     kept = np.setdiff1d(np.arange(len(images)), sorted(lost))
     return Crops(
         images.labels,

@@ -223,7 +223,9 @@ class Trainer:
             return
         theirs = found.get("options", {}) if isinstance(found, dict) else {}
         mine = self._options.to_dict()
-        changed = [f"{name} was {theirs.get(name)!r}, is {mine[name]!r}" for name in mine if theirs.get(name) != mine[name]]
+        changed = [
+            f"{name} was {theirs.get(name)!r}, is {mine[name]!r}" for name in mine if theirs.get(name) != mine[name]
+        ]
         what = "; ".join(changed) or "the pictures or their labels have changed"
         raise DataError(f"{path}: a run with other settings or data ({what}); use those again, or another --out")
 

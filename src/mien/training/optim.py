@@ -17,8 +17,13 @@ _STEPS = (0.5, 0.75)  # parts of the run after which the rate falls to a tenth
 _LAST = 0.01  # of the highest rate, where a cosine ends
 
 
-def make_optimizer(network: nn.Module, options: TrainingOptions, rate: float, *, pretrained: bool) -> torch.optim.Optimizer:
-    """The optimiser over what is not frozen; biases and norms do not decay, and a new head on a backbone learns faster."""
+def make_optimizer(
+    network: nn.Module, options: TrainingOptions, rate: float, *, pretrained: bool
+) -> torch.optim.Optimizer:
+    """The optimiser over what is not frozen.
+
+    Biases and norms do not decay, and a new head on a backbone learns faster.
+    """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:

@@ -229,7 +229,7 @@ def train(
     trained = trainer.run(progress=progress)
     write_bytes(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
     card = _card(trained, data, options, size, name=name, start=start, teachers=teachers, epoch=trainer.best_epoch)
-    return _finish(trained, size, card, data, options, folder, trainer.history)
+    return _finish(trained, size, card, data, options, folder=folder, history=trainer.history)
 
 
 def _input_size(options: TrainingOptions) -> int:
@@ -318,6 +318,7 @@ def _finish(
     card: ClassifierCard,
     data: TrainingData,
     options: TrainingOptions,
+    *,
     folder: Path,
     history: list[dict[str, float]],
 ) -> TrainedModel:

@@ -1,6 +1,7 @@
 """Distillation: targets from trained models, averaged over views; also for faces that nobody has labelled.
 
-Hinton, Vinyals & Dean 2015 (https://arxiv.org/abs/1503.02531), with teachers of one's own kind (Furlanello et al. 2018).
+Hinton, Vinyals & Dean 2015 (https://arxiv.org/abs/1503.02531); teachers may be of the student's own kind (Furlanello
+et al. 2018, https://arxiv.org/abs/1805.04770).
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from mien.training.crops import Crops
 from mien.types import FloatArray, ImageArray
 
 _BATCH = 64
-_PLACES = (CropView(), CropView(scale=1.06), CropView(scale=0.95), CropView(shift=(0.03, 0.02)), CropView(shift=(-0.03, -0.02)))
+_PLACES = (
+    CropView(),
+    CropView(scale=1.06),
+    CropView(scale=0.95),
+    CropView(shift=(0.03, 0.02)),
+    CropView(shift=(-0.03, -0.02)),
+)
 VIEWS = tuple(replace(place, mirrored=mirrored) for place in _PLACES for mirrored in (False, True))
 """What a teacher sees of each crop."""
 
@@ -48,7 +55,8 @@ def teach(
     for teacher in teachers:
         if teacher.labels != crops.labels:
             raise DataError(
-                f"teacher {teacher.name!r} knows {', '.join(teacher.labels)}; the data set has {', '.join(crops.labels)}"
+                f"teacher {teacher.name!r} knows {', '.join(teacher.labels)};"
+                f" the data set has {', '.join(crops.labels)}"
             )
     answers = np.zeros((len(crops), len(crops.labels)), dtype=np.float32)
     for start in range(0, len(crops), _BATCH):

@@ -160,7 +160,7 @@ class FaceTrunk(nn.Module):
         for module in self._frozen:
             module.requires_grad_(requires_grad=False)
 
-    def train(self, mode: bool = True) -> FaceTrunk:  # noqa: FBT001, FBT002 - torch's signature
+    def train(self, mode: bool = True) -> FaceTrunk:
         """As torch's, except that what is frozen stays in evaluation mode."""
         super().train(mode)
         for module in self._frozen:

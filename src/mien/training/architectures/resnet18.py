@@ -1,4 +1,7 @@
-"""ResNet-18 (He et al. 2016, https://arxiv.org/abs/1512.03385), with a 3x3 stem of stride 2 and no pool: for crops of about 48 pixels."""
+"""ResNet-18 (He et al. 2016, https://arxiv.org/abs/1512.03385) for crops of about 48 pixels.
+
+Its stem is a 3x3 convolution of stride 2, and there is no pool behind it.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,20 @@
+"""`mien train`: models of one's own. Each command is in a file of its own."""
+
+from __future__ import annotations
+
+import typer
+
+from mien.cli.console import Commands
+from mien.cli.train_classical import classical
+from mien.cli.train_expression import expression
+
+app = typer.Typer(cls=Commands, help="Train a model of your own on labelled pictures.", no_args_is_help=True)
+
+
+@app.callback()
+def train() -> None:
+    """Train a model of your own on labelled pictures."""
+
+
+app.command()(expression)
+app.command()(classical)

@@ -1,0 +1,25 @@
+"""How faces lie in the crops that models are trained on."""
+
+from __future__ import annotations
+
+from mien.models.arcface import CROP as ARCFACE_CROP
+
+FACE_TEMPLATE = ((14.57, 18.87), (32.43, 18.87), (23.5, 28.58), (16.28, 36.0), (30.72, 36.0))
+"""Where the detector's landmarks lie in FER+'s pictures of 48 pixels (recipes/expression_template.py)."""
+_SIDE = 48
+
+Template = tuple[tuple[float, float], ...]
+
+
+def face_template(size: int) -> Template:
+    """Where the five landmarks lie in crops of `size` pixels framed as FER+ is; pixel centres at integers."""
+    return _scaled(FACE_TEMPLATE, size / _SIDE)
+
+
+def people_template(size: int) -> Template:
+    """The same for recognition: tighter, as ArcFace's crops are."""
+    return _scaled(ARCFACE_CROP.template, size / ARCFACE_CROP.size)
+
+
+def _scaled(template: Template, scale: float) -> Template:
+    return tuple((round((x + 0.5) * scale - 0.5, 3), round((y + 0.5) * scale - 0.5, 3)) for x, y in template)
