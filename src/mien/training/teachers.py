@@ -7,7 +7,6 @@ et al. 2018, https://arxiv.org/abs/1805.04770).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -20,14 +19,7 @@ from mien.training.crops import Crops
 from mien.types import FloatArray, ImageArray
 
 _BATCH = 64
-_PLACES = (
-    CropView(),
-    CropView(scale=1.06),
-    CropView(scale=0.95),
-    CropView(shift=(0.03, 0.02)),
-    CropView(shift=(-0.03, -0.02)),
-)
-VIEWS = tuple(replace(place, mirrored=mirrored) for place in _PLACES for mirrored in (False, True))
+VIEWS = (CropView(), CropView(mirrored=True))
 """What a teacher sees of each crop."""
 
 
@@ -38,7 +30,7 @@ def teach(
     temperature: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FloatArray:
-    """What teachers say of crops: the mean of their calibrated probabilities over ten views of each crop.
+    """What teachers say of crops: the mean of their calibrated probabilities over the views of each crop.
 
     Args:
         crops: to be labelled.
