@@ -61,6 +61,16 @@ def analyzer() -> FaceAnalyzer:
 
 
 @pytest.fixture(scope="session")
+def tiny_expressions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file that a user could have trained: brighter faces look happier to it."""
+    from tests.models.tiny_classifier import network
+
+    path = tmp_path_factory.mktemp("expressions") / "tiny.onnx"
+    path.write_bytes(network())
+    return path
+
+
+@pytest.fixture(scope="session")
 def mien() -> Mien:
     """`mien(*arguments, stdin=b"")`."""
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from mien import FaceAnalyzer, Faces, ImageError, NoFaceError, UnknownModelError, load_image
+from mien import FaceAnalyzer, Faces, ImageError, NoFaceError, UnknownModelError, WeightsError, load_image
 
 PIXELS = 0.05  # tolerance of boxes and landmarks between batch sizes and thread counts
 EMBEDDING = 1e-3  # of embeddings, L2
@@ -36,7 +36,7 @@ def test_the_analyzer_reads_what_load_image_reads(analyzer, portrait):
         assert_same(analyzer(source), expected)
     (faces,) = analyzer([str(portrait)])
     assert_same(faces, expected)
-    assert repr(faces) == "Faces(1 in 512 x 600, embeddings of 128)"
+    assert repr(faces).startswith("Faces(1 in 512 x 600, embeddings of 128")
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -79,6 +79,7 @@ def test_detection_alone_loads_no_embedder(portrait):
     faces = FaceAnalyzer(only=("detect",), threads=1)(load_image(portrait))
     assert len(faces) == 1
     assert faces.embeddings is None
+    assert faces.expressions is None
 
 
 def test_a_large_picture_gives_the_same_face_as_a_small_one(analyzer, astronaut):
@@ -117,6 +118,32 @@ def test_unknown_models_and_bad_arrays_are_refused():
         _ = FaceAnalyzer(size=3).detector
     with pytest.raises(ImageError):
         FaceAnalyzer(threads=1)(np.zeros((4, 4, 7), np.uint8))
+
+
+def test_expressions_come_from_the_same_faces_whatever_the_way(portrait, astronaut, tiny_expressions):
+    name = str(tiny_expressions)
+    analyzer = FaceAnalyzer(only=("detect", "expression"), expression=name, threads=1)
+    one, other = analyzer([str(portrait), str(astronaut)])
+    assert one.embeddings is None
+    assert one.expressions.scores.shape == (1, 8)
+    assert one.expressions.labels[one.expressions.top[0]] == "happiness"
+    assert one.expressions.confidence[0] != other.expressions.confidence[0]
+    several = FaceAnalyzer(only=("detect", "expression", "embed"), expression=f"expression:{name}", threads=2)
+    for result, want in zip(several.files([portrait, astronaut]), (one, other), strict=True):
+        np.testing.assert_allclose(result.faces.expressions.scores, want.expressions.scores, atol=1e-3)
+        assert result.faces.embeddings.shape == (1, 128)
+    assert analyzer(np.zeros((9, 9, 3), np.uint8)).expressions.scores.shape == (0, 8)
+    with ThreadPoolExecutor(4) as pool:
+        fresh = FaceAnalyzer(only=("expression",), expression=name, threads=1)
+        assert len({id(e) for e in pool.map(lambda _: fresh.expression, range(8))}) == 1
+
+
+def test_an_expression_model_that_is_not_there_is_said_at_once_and_only_where_it_is_needed(tmp_path, portrait):
+    with pytest.raises(UnknownModelError, match="no expression model called 'nobody'"):
+        FaceAnalyzer(only=("expression",), expression="nobody")
+    with pytest.raises(WeightsError, match="cannot read"):
+        FaceAnalyzer(only=("expression",), expression=str(tmp_path / "nowhere.onnx"))
+    assert len(FaceAnalyzer(only=("detect",), expression="nobody", threads=1)(load_image(portrait))) == 1
 
 
 @pytest.mark.data

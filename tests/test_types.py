@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from mien.types import Faces, Verification
+from mien.types import Expressions, Faces, Verification
 
 
 def faces(n: int, dimensions: int | None = None) -> Faces:
@@ -72,6 +72,65 @@ def test_dicts_hold_what_there_is_and_nothing_else():
     assert full["embedding"] == [0, 1, 2, 3]
     assert "embedding" not in faces(1, dimensions=4).to_dicts(embeddings=False)[0]
     json.dumps(full)
+
+
+def expressions(n: int, threshold: float = 0.5) -> Expressions:
+    scores = np.array([[0.2, 0.8], [0.55, 0.45], [0.5, 0.5]])[:n].reshape(n, 2)
+    return Expressions(("calm", "glad"), scores, threshold)
+
+
+def test_expressions_name_the_best_or_say_that_they_are_not_sure():
+    three = expressions(3, threshold=0.55)
+    assert three.top.tolist() == [1, 0, 0]
+    assert three.confidence.tolist() == pytest.approx([0.8, 0.55, 0.5])
+    assert three.names == ["glad", "calm", "uncertain"]
+    assert expressions(3, threshold=0).names == ["glad", "calm", "calm"]
+    assert repr(three) == "Expressions(glad 0.80, calm 0.55, uncertain 0.50)"
+
+
+def test_expressions_are_selected_as_faces_are():
+    three = expressions(3)
+    assert three[1].names == ["calm"]
+    assert three[-1].scores.tolist() == [[0.5, 0.5]]
+    assert three[np.array([True, False, True])].names == ["glad", "calm"]
+    assert [e.names for e in three[:2]] == [["glad"], ["calm"]]
+    assert expressions(0).names == []
+    assert expressions(0).confidence.shape == (0,)
+    with pytest.raises(IndexError):
+        three[3]
+
+
+def test_expressions_of_a_wrong_shape_are_refused():
+    with pytest.raises(ValueError, match="expression scores"):
+        Expressions(("calm", "glad"), np.zeros((2, 3)), 0.5)
+    with pytest.raises(ValueError, match="labels"):
+        Expressions((), np.zeros((2, 0)), 0.5)
+    with pytest.raises(ValueError, match="of 2 faces, expected 3"):
+        faces(3).with_expressions(expressions(2))
+    with pytest.raises(ValueError, match="read-only"):
+        expressions(2).scores[0] = 1
+
+
+def test_faces_carry_their_expressions():
+    three = faces(3, dimensions=2).with_expressions(expressions(3))
+    assert three[1].expressions.names == ["calm"]
+    assert three[np.array([2, 0])].expressions.scores.tolist() == three.expressions.scores[[2, 0]].tolist()
+    assert three.largest().expressions.scores.tolist() == [[0.5, 0.5]]
+    assert three.with_embeddings(np.zeros((3, 4))).expressions is three.expressions
+    assert repr(three) == "Faces(3 in 100 x 50, embeddings of 2, expressions)"
+
+
+def test_expressions_in_dicts():
+    one = faces(1).with_expressions(Expressions(("calm", "glad"), [[0.123456, 0.876544]], 0.9))
+    (face,) = one.to_dicts()
+    assert face["expression"] == {
+        "label": "uncertain",
+        "confidence": 0.8765,
+        "scores": {"calm": 0.1235, "glad": 0.8765},
+    }
+    json.dumps(face)
+    assert "expression" not in faces(1).to_dicts()[0]
+    assert faces(0).with_expressions(expressions(0)).to_dicts() == []
 
 
 def test_verification_as_a_dict():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ def test_one_photograph_as_json(mien, portrait):
     assert answer["schema"] == 1
     assert answer["image"] == {"path": str(portrait), "width": 512, "height": 600}
     (face,) = answer["faces"]
-    assert set(face) == {"box", "score", "landmarks"}
+    assert set(face) - {"expression"} == {"box", "score", "landmarks"}
     x1, y1, x2, y2 = face["box"]
     left, right, nose, mouth_left, mouth_right = face["landmarks"]
     assert 150 < x1 < left[0] < nose[0] < right[0] < x2 < 400
@@ -40,6 +41,53 @@ def test_embeddings_are_there_when_asked_for(mien, portrait):
     (face,) = faces_of(mien("analyze", portrait, "--json", "--embeddings"))
     assert len(face["embedding"]) == 128
     assert 1.0 < np.linalg.norm(face["embedding"]) < 2.0
+
+
+def test_expressions_by_a_network_of_the_users_own(mien, portrait, tiny_expressions):
+    (face,) = faces_of(mien("analyze", portrait, "--json", "--expression-model", tiny_expressions))
+    assert set(face) == {"box", "score", "landmarks", "expression"}
+    answer = face["expression"]
+    assert answer["label"] in ("happiness", "uncertain")
+    assert list(answer["scores"])[:2] == ["neutral", "happiness"]
+    assert answer["confidence"] == max(answer["scores"].values())
+    assert sum(answer["scores"].values()) == pytest.approx(1, abs=1e-3)
+    (other,) = faces_of(
+        mien("analyze", portrait, "--json", "--only", "expression,embed", "--expression-model", tiny_expressions)
+    )
+    assert other["expression"] == answer
+    assert len(other["embedding"]) == 128
+    (plain,) = faces_of(mien("analyze", portrait, "--json", "--only", "detect"))
+    assert set(plain) == {"box", "score", "landmarks"}
+
+
+def test_expressions_in_the_table_and_on_saved_pictures(mien, portrait, tmp_path):
+    from tests.models.tiny_classifier import card, network
+
+    words = {}
+    for threshold in (0.0, 1.0):
+        path = tmp_path / "own.onnx"
+        path.write_bytes(network(card(threshold=threshold)))
+        out = tmp_path / f"out{threshold:.0f}"
+        done = mien("analyze", portrait, "--expression-model", path, "--save", out, COLUMNS="80")
+        assert done.returncode == 0, done.stderr
+        words[threshold] = done.stdout.decode()
+        assert (out / portrait.name).is_file()
+    assert re.search(r" expression *\n", words[0.0])
+    assert re.search(r" happiness 0\.\d\d *\n", words[0.0])
+    assert re.search(r" uncertain \(happiness 0\.\d\d\) *\n", words[1.0])
+    one, other = (load_image(tmp_path / f"out{i}" / portrait.name) for i in (0, 1))
+    assert (one != other).any()  # the labels differ
+
+
+def test_a_folder_with_expressions(mien, portrait, astronaut, tmp_path, tiny_expressions):
+    for i in range(3):
+        shutil.copy(portrait, tmp_path / f"{i}.jpg")
+    (tmp_path / "bad.jpg").write_bytes(b"not a picture")
+    done = mien("analyze", tmp_path, "--json", "--expression-model", f"expression:{tiny_expressions}", "--threads", 2)
+    assert done.returncode == 2
+    answers = [json.loads(line)["faces"][0]["expression"] for line in done.stdout.splitlines()]
+    assert len(answers) == 3
+    assert answers[0] == answers[1] == answers[2]
 
 
 def test_many_pictures_give_one_object_a_line_in_order(mien, portrait, astronaut):
@@ -147,6 +195,10 @@ def test_a_table_on_a_terminal(mien, portrait):
         (["nowhere.jpg"], "nowhere.jpg"),
         (["{empty}"], "no pictures"),
         (["{photo}", "--only", "age"], "age"),
+        (["{photo}", "--expression-model", "nobody"], "nobody"),
+        (["{photo}", "--expression-model", "{photo}.onnx"], "cannot read"),
+        (["{photo}", "--expression-model", "expression:{photo}"], "onnxruntime cannot load"),
+        (["{photo}", "--expression-model", "mien-s", "--only", "detect"], "--expression-model"),
         (["{photo}", "--size", "huge"], "huge"),
         (["{photo}", "--detector", "nobody"], "centerface"),
         (["{photo}", "--device", "cuda"], "not offered"),

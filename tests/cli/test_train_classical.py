@@ -16,7 +16,7 @@ from mien.cli.train import app
 from mien.models.classifier import CropClassifier
 from mien.ops.atomic import folder_written_whole
 from mien.training import classical
-from tests.training.conftest import mirrored_people, variants
+from tests.training.portraits import mirrored_people, variants
 
 FILES = ["confusion.png", "model.onnx", "report.html", "report.json", "report.md"]
 

@@ -292,3 +292,19 @@ def test_align_needs_a_card(asked):
     result = run("set.zip", "--align")
     assert result.exit_code == 2
     assert "leave out --align" in result.stderr
+
+
+@pytest.mark.data
+def test_real_pictures(shared, monkeypatch):
+    """FER+ validation under a classifier that always says happiness: its share of the pictures is the accuracy."""
+    constant = lambda_classifier(SimpleNamespace(name="constant", labels=("neutral", "happiness")), None)
+    type(constant).__call__ = lambda self, crops: np.tile(np.float32([0.2, 0.8]), (len(crops), 1))
+    constant.size, constant.threshold = 48, 0.0
+    monkeypatch.setattr(evaluate_expression, "open_classifier", lambda name, **given: constant)
+    result = run(shared / "ferplus_valid.zip", "--json")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["n"] == 3191
+    happy = report["per_class"]["happiness"]
+    assert happy["recall"] == 1
+    assert report["accuracy"] == pytest.approx(happy["support"] / 3191, abs=1e-6)

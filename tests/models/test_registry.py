@@ -55,6 +55,16 @@ def test_detectors_have_a_threshold_and_embedders_a_crop_and_a_metric(record):
         assert record.dimensions > 0
 
 
+def test_classifiers_say_what_their_answers_mean(record):
+    if record.task == "expression":
+        assert len(set(record.labels)) == len(record.labels) > 1
+        assert 0 <= record.threshold < 1
+        assert record.temperature > 0
+        assert record.crop.template_array().shape == (5, 2)
+        assert record.calibrated_on
+        assert record.metrics
+
+
 def test_calibrations_rise_with_what_they_ask_for(record):
     for calibration in record.calibrations.values():
         thresholds = [calibration.thresholds[rate] for rate in ("1e-2", "1e-3", "1e-4")]

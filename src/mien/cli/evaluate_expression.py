@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,7 +16,7 @@ from mien.errors import MienError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mien.datasets.base import ImageSet
+    from mien.datasets.base import ImageSet, Split
     from mien.evaluation.classification import Classifier
     from mien.evaluation.expression import Cut, ExpressionReport
 
@@ -84,7 +84,7 @@ def open_data(path: Path, split: str | None) -> ImageSet:
 
     if split not in (None, "train", "validation", "test"):
         raise typer.BadParameter(f"{split!r} is none of train, validation, test", param_hint="--split")
-    return open_image_set(path, split=split)
+    return open_image_set(path, split=cast("Split | None", split))
 
 
 def open_classifier(name_or_path: str, *, threads: int, device: str) -> Classifier:

@@ -6,14 +6,10 @@ import typer
 
 from mien.cli.console import Commands
 from mien.cli.train_classical import classical
+from mien.cli.train_expression import expression
 
 app = typer.Typer(cls=Commands, help="Train a model of your own on labelled pictures.", no_args_is_help=True)
 
 
-@app.callback()
-def train() -> None:
-    """Train a model of your own on labelled pictures."""
-    # Keeps a command a command while it is the only one.
-
-
+app.command()(expression)
 app.command()(classical)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli import options
-from mien.cli.console import note, print_json, progress_bar, stdout, table
+from mien.cli.console import note, print_json, print_rows, progress_bar
 from mien.errors import MienError
 
 if TYPE_CHECKING:
+    from mien.datasets import ImageSet
     from mien.evaluation.expression import Cut
     from mien.training.run import TrainedModel, TrainingData
-    from mien.training.options import TrainingOptions
 
 _INSTALL = "training needs more packages: pip install 'mien[train]'"
 _DATA = "Data"
@@ -183,7 +183,7 @@ def _face_cut(crop_size: int) -> Cut:
     """Finds the face of a photograph and cuts it as `mien analyze` will."""
     from mien.evaluation.expression import FaceCutter
     from mien.models.base import CropSpec
-    from mien.training.run import face_template
+    from mien.training.framing import face_template
 
     detector = options.make_analyzer(only=("detect",)).detector
     return FaceCutter(detector, CropSpec(crop_size, face_template(crop_size)))
@@ -194,3 +194,17 @@ def _name(out: Path) -> str:
     import re
 
     return re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).strip("-._") or "expression"
+
+
+def _tell(trained: TrainedModel, data: TrainingData, *, as_json: bool) -> None:
+    if as_json:
+        print_json(trained.report.to_dict())
+    else:
+        from mien.evaluation.report_pages import headline
+
+        print_rows(("Measure", "Value"), headline(trained.report))
+    for crops in (data.training, data.validation, data.unlabelled):
+        if crops is not None and crops.left_out:
+            note(f"{crops.name}: {crops.left_out:,} pictures left out (unreadable, or no face found)")
+    note(f"measured on {trained.report.data}; report, pictures and log: {trained.folder}")
+    note(f"use it: mien analyze --expression-model {trained.model} PHOTO")

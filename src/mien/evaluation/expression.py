@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from statistics import median
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from mien.datasets.base import ImageSet
+from mien.datasets.labels import expression_named
 from mien.errors import DataError, ImageError, ModelError
 from mien.evaluation.classification import ClassificationReport, Classifier, classification_report
 from mien.evaluation.describe import subject
@@ -35,22 +35,6 @@ from mien.types import Faces, FloatArray, ImageArray
 
 Cut = Callable[[ImageArray], ImageArray | None]
 """From a picture (H, W, 3) uint8 RGB to the classifier's crop (S, S, 3), or None where no face is found."""
-
-SYNONYMS: Mapping[str, str] = MappingProxyType(
-    {
-        "neutrality": "neutral",
-        "happy": "happiness",
-        "joy": "happiness",
-        "surprised": "surprise",
-        "sad": "sadness",
-        "angry": "anger",
-        "disgusted": "disgust",
-        "afraid": "fear",
-        "fearful": "fear",
-        "scared": "fear",
-        "contemptuous": "contempt",
-    }
-)
 
 _PLAIN = (CropView(),)
 _SPEED_BATCH = 8
@@ -274,8 +258,7 @@ def match_labels(of_set: Sequence[str], of_model: Sequence[str]) -> LabelMatch:
 
 
 def _meaning(label: str) -> str:
-    plain = " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
-    return SYNONYMS.get(plain, plain)
+    return expression_named(label).casefold().strip()
 
 
 def _few(labels: Sequence[str], most: int = 10) -> str:

@@ -455,7 +455,7 @@ def _check_metrics(name: str, value: object, depth: int = _MAX_DEPTH) -> None:
         for key, part in value.items():
             _check_word(name, key)
             _check_metrics(name, part, depth - 1)
-    elif not _is_number(value) and not isinstance(value, bool) and not _is_text(value, _MAX_WORD):
+    elif not _is_number(value) and not _is_text(value, _MAX_WORD):
         _refuse(name, "holds what is neither a figure nor a word nor a mapping of these")
 
 

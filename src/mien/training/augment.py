@@ -81,7 +81,7 @@ class Augmentation:
         shift = rng.uniform(-self.shift, self.shift, 2) * s * size
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         linear = size / source * zoom * turn @ np.diag([aspect * mirrored, 1.0])
-        return np.column_stack([linear, (size - 1) / 2 + shift - linear @ [(source - 1) / 2] * 2])
+        return np.column_stack([linear, (size - 1) / 2 + shift - linear @ ([(source - 1) / 2] * 2)])
 
     def _blurred(self, pixels: ImageArray, rng: np.random.Generator) -> ImageArray:
         if rng.random() >= self.blur * self.strength:

@@ -32,6 +32,7 @@ class Crops:
         targets: (N, C) float32, rows sum to 1.
         truth: (N,) int64, -1 where the protocol of the set has no answer.
         name: of the set, as reports call it.
+        protocol: how `truth` was made.
         left_out: number of pictures of the set that could not be read or showed no face.
     """
 
@@ -40,10 +41,21 @@ class Crops:
     targets: FloatArray
     truth: IndexArray
     name: str
+    protocol: str
     left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def as_images(self) -> ImageSet:
+        """The same as a set whose pictures are these crops, in RGB."""
+
+        def read(i: int) -> ImageArray:
+            crop = self.pixels[i]
+            return crop if crop.ndim == 3 else np.repeat(crop[:, :, None], 3, axis=2)
+
+        items = [str(i) for i in range(len(self))]
+        return ImageSet(self.name, self.protocol, self.labels, items, self.targets, self.truth, read)
 
     @property
     def digest(self) -> str:
@@ -116,6 +128,7 @@ def read_crops(
         images.targets[kept],
         images.truth[kept],
         images.name,
+        images.protocol,
         left_out=len(lost),
     )
 

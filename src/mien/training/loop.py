@@ -140,7 +140,7 @@ class Trainer:
         with self._autocast():
             logits = self.network(inputs)
         loss = losses.soft_cross_entropy(logits, targets, self._weights)
-        value = float(loss)
+        value = loss.item()
         if not math.isfinite(value):
             raise DataError(
                 f"the loss is {value} in epoch {self._epoch + 1}: training diverged; lower --learning-rate"

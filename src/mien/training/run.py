@@ -17,10 +17,9 @@ from torch import nn
 from mien.datasets import ImageSet, has_split, open_image_set
 from mien.errors import DataError, MienError
 from mien.evaluation.calibration import abstain_threshold, fit_temperature, probabilities
-from mien.evaluation.classification import ClassificationReport, classification_report
-from mien.evaluation.expression import Cut, SquareCutter
+from mien.evaluation.expression import Cut, ExpressionReport, SquareCutter, evaluate_expression
 from mien.models.base import CropSpec
-from mien.models.classifier import ClassifierCard, CropClassifier, check_labels
+from mien.models.classifier import ClassifierCard, CropClassifier, check_labels, embed_card
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
 from mien.ops.atomic import written_whole
@@ -29,16 +28,15 @@ from mien.training.backbone import NONE, Backbone, load_backbone, read_backbone,
 from mien.training.batches import plain_inputs
 from mien.training.crops import Crops, read_crops
 from mien.training.export import export
+from mien.training.framing import face_template
 from mien.training.loop import CHECKPOINT, Trainer, predict
 from mien.training.options import TrainingOptions
+from mien.training.reports import summary, write_reports
 from mien.training.teachers import blend, teach
 
 MODEL, WEIGHTS, SETTINGS = "model.onnx", "weights.safetensors", "settings.json"
 UNCERTAIN_SHARE = 0.1
 """Share of the validation faces whose answer becomes "uncertain"."""
-FACE_TEMPLATE = ((14.57, 18.87), (32.43, 18.87), (23.5, 28.58), (16.28, 36.0), (30.72, 36.0))
-"""Where the detector's landmarks lie in FER+'s pictures of 48 pixels (recipes/expression_template.py)."""
-_TEMPLATE_SIDE = 48
 _SETTLE_ON = 512
 Progress = Callable[..., None]
 
@@ -71,7 +69,7 @@ class TrainedModel:
 
     folder: Path
     card: ClassifierCard
-    report: ClassificationReport
+    report: ExpressionReport
     history: list[dict[str, float]]
 
     @property
@@ -314,12 +312,6 @@ def _card(
     )
 
 
-def face_template(size: int) -> tuple[tuple[float, float], ...]:
-    """Where the five landmarks lie in crops of `size` pixels; pixel centres at integers."""
-    scale = size / _TEMPLATE_SIDE
-    return tuple(((x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5) for x, y in FACE_TEMPLATE)
-
-
 def _finish(
     network: nn.Module,
     size: int,
@@ -329,28 +321,14 @@ def _finish(
     folder: Path,
     history: list[dict[str, float]],
 ) -> TrainedModel:
-    """Export, measure what was exported, write its figures into its card, and export again with them."""
-    measured = CropClassifier(export(network, size, card, colour=options.colour))
-    report = measure(measured, data.validation)
-    figures = {
-        "accuracy": round(report.accuracy, 4),
-        "macro_f1": round(report.macro_f1, 4),
-        "ece": round(report.ece, 4),
-        "n": report.n,
-    }
-    card = replace(card, metrics={data.validation.name: figures})
-    write_bytes(folder / MODEL, export(network, size, card, colour=options.colour))
+    """Export, measure what was exported, write its figures into its card, and embed that."""
+    exported = export(network, size, card, colour=options.colour)
+    setup: dict[str, str | int] = {"threads": options.threads or default_threads(), "crops": "as given"}
+    report = evaluate_expression(data.validation.as_images(), CropClassifier(exported), setup=setup)
+    card = replace(card, metrics={data.validation.name: summary(report)})
+    write_bytes(folder / MODEL, embed_card(exported, card))
+    write_reports(folder, report, history)
     return TrainedModel(folder, card, report, history)
-
-
-def measure(classifier: CropClassifier, crops: Crops) -> ClassificationReport:
-    """Measure an exported model on crops."""
-    from mien.training.teachers import fitted
-
-    answers = [
-        classifier(fitted(crops.pixels[start : start + 256], classifier.size)) for start in range(0, len(crops), 256)
-    ]
-    return classification_report(np.concatenate(answers), crops.truth, crops.labels, classifier.threshold)
 
 
 def prepare_folder(folder: Path, options: TrainingOptions, *, resume: bool) -> None:

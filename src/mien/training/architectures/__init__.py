@@ -42,7 +42,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         "mien-s": Architecture(
             mien_s.MienS,
             size=104,
-            smallest=72,
+            smallest=103,
             summary="the shipped one: a dense residual network of 29 layers, started from face recognition",
             backbone="dlib-resnet",
             learning_rate=6e-4,
@@ -50,7 +50,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         "face-trunk": Architecture(
             face_trunk.FaceTrunkClassifier,
             size=150,
-            smallest=72,
+            smallest=103,
             summary="dlib's face recognition network as it is, with a new head; --freeze trains the head alone",
             backbone="dlib-resnet",
             learning_rate=6e-4,

@@ -184,7 +184,7 @@ class FaceTrunkClassifier(nn.Module):
 
     Args:
         channels: 1 or 3.
-        size: side of the crops; any of at least 72 pixels.
+        size: side of the crops; any of at least 103 pixels.
         classes: number of logits.
     """
 
