@@ -16,9 +16,9 @@ from mien.cli.train import app
 from mien.models.classifier import CropClassifier
 from mien.ops.atomic import folder_written_whole
 from mien.training import classical
-from tests.training.conftest import mirrored_people, variants
+from tests.training.portraits import mirrored_people, variants
 
-FILES = ["confusion.png", "model.onnx", "report.html", "report.json", "report.md"]
+FILES = ["confusion.png", "model.onnx", "reliability.png", "report.html", "report.json", "report.md"]
 
 
 def run(*arguments: object):
@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_nothing_and_keeps_the_figures(people, tmp_path, monk
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mien.evaluation.classification_plots.plot_confusion", full)
+    monkeypatch.setattr("mien.training.reports.plot_confusion", full)
     result = run(people, "--task", "people", "--out", tmp_path / "out", "--json")
     assert result.exit_code == 2
     assert "No space left on device" in result.stderr

@@ -1,63 +1,50 @@
-"""Small real sets: crops of two public-domain portraits, shifted, turned and lit in many ways."""
-
-from __future__ import annotations
+"""A small real data set: the faces of the repository's two portraits, each in many lights and places."""
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from mien import FaceAnalyzer
 from mien.datasets.base import ImageSet
-from mien.ops.image import load_image
-from tests.conftest import PHOTOS
 
-FACES = {"Collins": ("astronaut.jpg", (224, 118), 62), "Hopper": ("grace_hopper.jpg", (266, 190), 130)}
-"""Person -> picture, centre of the face, half of its side, in pixels."""
-
-
-def variants(person: str, count: int, size: int = 48, seed: int = 0) -> list[np.ndarray]:
-    """`count` crops (size, size, 3) uint8 of a person's face; the first `n` are the same for every count."""
-    file, (x, y), half = FACES[person]
-    photo = load_image(PHOTOS / file)
-    rng = np.random.default_rng(seed)
-    made = []
-    for _ in range(count):
-        centre = (x + rng.normal() * half * 0.05, y + rng.normal() * half * 0.05)
-        scale = size / (2 * half) * rng.uniform(0.9, 1.1)
-        matrix = cv2.getRotationMatrix2D(centre, rng.normal() * 6, scale)
-        matrix[:, 2] += size / 2 - np.array(centre)
-        crop = cv2.warpAffine(photo, matrix, (size, size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
-        made.append(np.clip(crop * rng.uniform(0.7, 1.2) + rng.normal(0, 6, crop.shape), 0, 255).astype(np.uint8))
-    return made
-
-
-def mirrored_people(count: int, *, size: int = 48, seed: int = 0) -> dict[str, list[np.ndarray]]:
-    """Four classes of two people: each as they are, and upside down."""
-    people = {person: variants(person, count, size, seed) for person in FACES}
-    upside_down = {f"{person} reversed": [crop[::-1].copy() for crop in crops] for person, crops in people.items()}
-    return people | upside_down
-
-
-def as_set(classes: dict[str, list[np.ndarray]], name: str = "portraits") -> ImageSet:
-    pictures = [crop for crops in classes.values() for crop in crops]
-    truth = np.repeat(np.arange(len(classes)), [len(crops) for crops in classes.values()]).astype(np.int64)
-    return ImageSet(
-        name=name,
-        protocol="one folder per class",
-        labels=tuple(classes),
-        items=[f"{name}/{i}" for i in range(len(pictures))],
-        targets=np.eye(len(classes), dtype=np.float32)[truth],
-        truth=truth,
-        read=pictures.__getitem__,
-    )
+LABELS = ("astronaut", "hopper")
 
 
 @pytest.fixture(scope="session")
-def portraits() -> ImageSet:
-    """Four classes of 12."""
-    return as_set(mirrored_people(12))
+def two_faces():
+    """(2, 64, 64, 3) uint8: the two faces."""
+    astronaut = np.asarray(Image.open("tests/photos/astronaut.jpg").convert("RGB"))
+    hopper = np.asarray(Image.open("tests/photos/grace_hopper.jpg").convert("RGB"))
+    analyzer = FaceAnalyzer(only=("detect",))
+    crops = []
+    for picture in (astronaut, hopper):
+        x1, y1, x2, y2 = analyzer(picture).largest().boxes[0].astype(int)
+        crops.append(cv2.resize(picture[y1:y2, x1:x2], (64, 64), interpolation=cv2.INTER_AREA))
+    return np.stack(crops)
 
 
 @pytest.fixture(scope="session")
-def others() -> ImageSet:
-    """The same four classes, 6 each, of other variants."""
-    return as_set(mirrored_people(6, seed=1), "other portraits")
+def make_set(two_faces):
+    """A set of n pictures, half of each face, lit and shifted at random."""
+
+    def make(n, seed=0):
+        rng = np.random.default_rng(seed)
+        truth = np.arange(n) % 2
+        pictures = []
+        for label in truth:
+            shift = rng.integers(-5, 6, 2)
+            moved = np.roll(two_faces[label], shift, axis=(0, 1)).astype(np.float32)
+            lit = (moved - 128) * rng.uniform(0.5, 1.3) + 128 + rng.uniform(-40, 40) + rng.normal(0, 12, moved.shape)
+            pictures.append(np.clip(lit, 0, 255).astype(np.uint8))
+        return ImageSet(
+            name=f"two faces {seed}",
+            protocol="which portrait",
+            labels=LABELS,
+            items=[f"{i}.png" for i in range(n)],
+            targets=np.eye(2, dtype=np.float32)[truth],
+            truth=truth.astype(np.int64),
+            read=pictures.__getitem__,
+        )
+
+    return make

@@ -18,10 +18,22 @@ from mien.training import classical
 from mien.training.classical import CLASSIFIERS, FEATURES_KEY, ClassicalOptions, train_classical
 from mien.training.classical_graph import build
 from mien.training.features import FeatureSpec, describe
-from tests.training.conftest import as_set, mirrored_people, variants
+from tests.training.portraits import as_set, mirrored_people, variants
 
 HOG = FeatureSpec("hog")
 QUICK = ClassicalOptions(trees=20, leaf=1, components=20, neighbours=5)
+
+
+@pytest.fixture(scope="session")
+def portraits():
+    """Four classes of 12."""
+    return as_set(mirrored_people(12))
+
+
+@pytest.fixture(scope="session")
+def others():
+    """The same four classes, 6 each, of other variants."""
+    return as_set(mirrored_people(6, seed=1), "other portraits")
 
 
 def crops_of(images):

@@ -10,7 +10,7 @@ from mien.models.base import RuntimeOptions
 from mien.models.runtime import Session
 from mien.training.classical_graph import LinearHead, build
 from mien.training.features import FEATURES, LBP_CODES, FeatureSpec, describe, to_grey
-from tests.training.conftest import variants
+from tests.training.portraits import variants
 
 
 def ramp(size: int = 48) -> np.ndarray:

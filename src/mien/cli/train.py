@@ -11,10 +11,5 @@ from mien.cli.train_expression import expression
 app = typer.Typer(cls=Commands, help="Train a model of your own on labelled pictures.", no_args_is_help=True)
 
 
-@app.callback()
-def train() -> None:
-    """Train a model of your own on labelled pictures."""
-
-
 app.command()(expression)
 app.command()(classical)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,7 +83,7 @@ def classical(
 ) -> None:
     """Train a classical model: features by hand, with an SVM, k-NN or a forest.
 
-    Makes the folder --out with model.onnx, report.json, report.md, report.html and confusion.png. The model runs
+    Makes the folder --out with model.onnx, report.json, report.md, report.html and pictures. The model runs
     wherever a trained network does. It is measured on the validation part; where there is none, on the share set aside.
     """
     from mien.training.classical import ClassicalOptions, require_libraries, train_classical
@@ -160,17 +159,11 @@ def _measured(
 ) -> tuple[ClassicalModel, ExpressionReport]:
     """The report on the pictures that were not learnt from, and the model with its figures in its card."""
     from mien.evaluation.expression import evaluate_expression
+    from mien.training.reports import summary
 
     setup = {"alignment": "detected faces"} if cut is not None else {}
     report = evaluate_expression(model.validation, model, cut=cut, setup=setup, progress=progress)
-    figures = report.figures
-    summary = {
-        "accuracy": round(figures.accuracy, 4),
-        "macro_f1": round(figures.macro_f1, 4),
-        "ece": round(figures.ece, 4),
-        "n": figures.n,
-    }
-    return model.with_metrics({report.data[:100]: summary}), report
+    return model.with_metrics({report.data[:100]: summary(report)}), report
 
 
 def _print(model: ClassicalModel, report: ExpressionReport, *, as_json: bool) -> None:
@@ -185,23 +178,13 @@ def _print(model: ClassicalModel, report: ExpressionReport, *, as_json: bool) ->
 
 def _write(out: Path, model: ClassicalModel, report: ExpressionReport) -> None:
     """The whole folder, or nothing."""
-    from mien.evaluation.classification_plots import plot_confusion, report_pictures
-    from mien.evaluation.report_pages import to_html, to_markdown
     from mien.ops.atomic import folder_written_whole
+    from mien.training.reports import write_reports
 
-    try:
-        pictures = report_pictures(report.figures)
-    except MienError:  # no matplotlib: the tables say it all
-        pictures = {}
     try:
         with folder_written_whole(out) as folder:
             (folder / MODEL).write_bytes(model.data)
-            (folder / "report.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-            (folder / "report.md").write_text(to_markdown(report), encoding="utf-8", errors="backslashreplace")
-            html = to_html(report, pictures) if pictures else to_html(report)
-            (folder / "report.html").write_text(html, encoding="utf-8", errors="backslashreplace")
-            if pictures:
-                plot_confusion(report.figures, folder / "confusion.png", title=f"{report.model} on {report.data}")
+            write_reports(folder, report)
     except OSError as error:
         raise MienError(f"{out}: cannot be written ({error.strerror or error})") from error
 
