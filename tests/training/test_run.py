@@ -7,14 +7,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from mien import FaceAnalyzer  # noqa: E402
-from mien.datasets.base import ImageSet  # noqa: E402
 from mien.errors import DataError, ImageDecodeError, MienError, UnknownModelError, WeightsError  # noqa: E402
 from mien.models.base import RuntimeOptions  # noqa: E402
 from mien.models.classifier import CropClassifier  # noqa: E402
@@ -33,47 +30,6 @@ SMALL = TrainingOptions(
     ema=0.8,
     threads=1,
 )
-
-LABELS = ("astronaut", "hopper")
-
-
-@pytest.fixture(scope="session")
-def two_faces():
-    """(2, 64, 64, 3) uint8: the two faces."""
-    astronaut = np.asarray(Image.open("tests/photos/astronaut.jpg").convert("RGB"))
-    hopper = np.asarray(Image.open("tests/photos/grace_hopper.jpg").convert("RGB"))
-    analyzer = FaceAnalyzer(only=("detect",))
-    crops = []
-    for picture in (astronaut, hopper):
-        x1, y1, x2, y2 = analyzer(picture).largest().boxes[0].astype(int)
-        crops.append(cv2.resize(picture[y1:y2, x1:x2], (64, 64), interpolation=cv2.INTER_AREA))
-    return np.stack(crops)
-
-
-@pytest.fixture(scope="session")
-def make_set(two_faces):
-    """A set of n pictures, half of each face, lit and shifted at random."""
-
-    def make(n, seed=0):
-        rng = np.random.default_rng(seed)
-        truth = np.arange(n) % 2
-        pictures = []
-        for label in truth:
-            shift = rng.integers(-5, 6, 2)
-            moved = np.roll(two_faces[label], shift, axis=(0, 1)).astype(np.float32)
-            lit = (moved - 128) * rng.uniform(0.5, 1.3) + 128 + rng.uniform(-40, 40) + rng.normal(0, 12, moved.shape)
-            pictures.append(np.clip(lit, 0, 255).astype(np.uint8))
-        return ImageSet(
-            name=f"two faces {seed}",
-            protocol="which portrait",
-            labels=LABELS,
-            items=[f"{i}.png" for i in range(n)],
-            targets=np.eye(2, dtype=np.float32)[truth],
-            truth=truth.astype(np.int64),
-            read=pictures.__getitem__,
-        )
-
-    return make
 
 
 def prepared(folder, make_set, options=SMALL, n=96):

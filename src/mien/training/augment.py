@@ -41,7 +41,7 @@ class Augmentation:
     light: float = 0.8
     gradient: float = 0.2
     noise: float = 0.15
-    occlusion: float = 0.35
+    occlusion: float = 0.25
     grey: float = 0.3
 
     def __call__(self, crop: ImageArray, size: int, rng: np.random.Generator) -> FloatArray:

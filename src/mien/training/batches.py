@@ -89,7 +89,8 @@ def _sampling_weights(targets: FloatArray, power: float) -> FloatArray:
     main = targets.argmax(axis=1)
     frequency = np.bincount(main, minlength=targets.shape[1]) / len(main)
     weights = frequency[main] ** -power
-    return (weights / weights.sum()).astype(np.float32)
+    chances: FloatArray = (weights / weights.sum()).astype(np.float32)
+    return chances
 
 
 def _resampled(order: IndexArray, weights: FloatArray, rng: np.random.Generator) -> IndexArray:

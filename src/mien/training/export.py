@@ -32,6 +32,8 @@ class Deployed(nn.Module):
         colour: whether C is 3.
     """
 
+    luma: Tensor
+
     def __init__(self, network: nn.Module, size: int, *, colour: bool) -> None:
         super().__init__()
         self.network = network
@@ -91,7 +93,7 @@ def _graph(deployed: Deployed, card: ClassifierCard) -> bytes:
         torch.onnx.export(
             deployed,
             (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # files are taken, too
             input_names=["crops"],
             output_names=["logits"],
             dynamic_axes={"crops": {0: "N"}, "logits": {0: "N"}},

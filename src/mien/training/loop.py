@@ -30,6 +30,7 @@ CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 COLUMNS = ("epoch", "train_loss", "loss", "accuracy", "macro_f1", "learning_rate", "seconds")
 _MEASURED_AT_ONCE = 128
+_MIXING = 2  # a stream of random numbers apart from those of batches
 Progress = Callable[..., None]
 
 
@@ -135,7 +136,8 @@ class Trainer:
         options = self._options
         targets = losses.smoothed(targets, options.smoothing)
         if options.mixup:
-            share = float(np.random.default_rng([options.seed, self._epoch, 2, self._step]).beta(*[options.mixup] * 2))
+            random = np.random.default_rng([options.seed, self._epoch, _MIXING, self._step])
+            share = float(random.beta(options.mixup, options.mixup))
             inputs, targets = losses.mixed(inputs, targets, share, torch.randperm(len(inputs), device=self._device))
         with self._autocast():
             logits = self.network(inputs)

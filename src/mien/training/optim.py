@@ -89,5 +89,5 @@ class MovingAverage:
         decay = min(self._decay, (step + 1) / (step + 20))
         for mean, new in zip(self.network.parameters(), network.parameters(), strict=True):
             mean.lerp_(new, 1 - decay)
-        for mean, new in zip(self.network.buffers(), network.buffers(), strict=True):
-            mean.copy_(new)
+        for kept, other in zip(self.network.buffers(), network.buffers(), strict=True):
+            kept.copy_(other)

@@ -27,7 +27,6 @@ def teach(
     crops: Crops,
     teachers: Sequence[CropClassifier],
     *,
-    temperature: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FloatArray:
     """What teachers say of crops: the mean of their calibrated probabilities over the views of each crop.
@@ -35,7 +34,6 @@ def teach(
     Args:
         crops: to be labelled.
         teachers: with the same labels as the crops, in the same order.
-        temperature: above 1 makes the answers softer.
         progress: called with (done, total).
 
     Returns:
@@ -59,9 +57,8 @@ def teach(
                 answers[part] += teacher(fitted(shown, teacher.size))
         if progress is not None:
             progress(min(start + _BATCH, len(crops)), len(crops))
-    if temperature != 1.0:
-        answers = np.maximum(answers, 1e-12) ** (1 / temperature)
-    return answers / answers.sum(axis=1, keepdims=True)
+    answers /= answers.sum(axis=1, keepdims=True)
+    return answers
 
 
 def blend(targets: FloatArray, taught: FloatArray, share: float) -> FloatArray:

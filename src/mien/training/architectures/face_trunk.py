@@ -96,10 +96,7 @@ class FaceTrunk(nn.Module):
 
     def convolutions(self) -> Iterator[Convolution]:
         """All convolutions, from the input on: the order of dlib's file."""
-        yield self.stem
-        for block in self.blocks:
-            yield block.first
-            yield block.second
+        return (module for module in self.modules() if isinstance(module, Convolution))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, S, S) with values 0..255 to (N, 256)."""
@@ -141,11 +138,13 @@ class FaceTrunk(nn.Module):
         def settle(norm: nn.BatchNorm2d, arguments: tuple[Tensor]) -> None:
             mean, variance = arguments[0].mean(dim=(0, 2, 3)), arguments[0].var(dim=(0, 2, 3))
             spread = (variance + norm.eps).sqrt()
-            scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
-            norm.bias += scale * (mean - norm.running_mean)
+            assert norm.running_mean is not None  # noqa: S101 - for the type checker
+            assert norm.running_var is not None  # noqa: S101
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            norm.bias.add_(scale * (mean - norm.running_mean))
             norm.weight.copy_(scale * spread)
-            norm.running_mean.copy_(mean)  # type: ignore[union-attr]
-            norm.running_var.copy_(variance)  # type: ignore[union-attr]
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
 
         hooks = [convolution.norm.register_forward_pre_hook(settle) for convolution in self.convolutions()]
         was_training = self.training
