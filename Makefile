@@ -52,8 +52,9 @@ lock: .venv/ready-core  ## resolve again what CI installs
 	@test -e .venv/ready-dev || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-.venv/ready-dev: .venv/python pyproject.toml requirements/dev.lock
+.venv/ready-dev: .venv/python pyproject.toml requirements/dev.lock requirements/torch.txt
 	@echo "== installing mien and what its tests need, as locked in requirements/dev.lock"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

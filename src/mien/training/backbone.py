@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
@@ -74,8 +73,13 @@ def _checked(name: str, data: bytes, expected: str | None) -> Backbone:
     return Backbone(name, found, data)
 
 
-def load_backbone(network: nn.Module, backbone: Backbone) -> None:
+def load_backbone(network: nn.Module, backbone: Backbone, inputs: Tensor) -> None:
     """Start a network from weights; its head stays new where the classes differ in number.
+
+    Args:
+        network: as its architecture builds it.
+        backbone: the weights.
+        inputs: (N, C, S, S) crops as they come in training, by which dlib's weights get their norms back.
 
     Raises:
         WeightsError: they are another network's.
@@ -84,6 +88,7 @@ def load_backbone(network: nn.Module, backbone: Backbone) -> None:
         if not isinstance(network, FaceTrunkClassifier):
             raise WeightsError(f"{backbone.name}: dlib's weights fit mien-s and face-trunk, not this architecture")
         network.trunk.load_backbone(read_network(backbone.data))
+        network.trunk.settle_norms(inputs)
         return
     try:
         weights = load_safetensors(backbone.data)
@@ -105,10 +110,3 @@ def _is_other_head(name: str, value: Tensor, own: dict[str, Tensor]) -> bool:
 def _is_safetensors(data: bytes) -> bool:
     """A length of 8 bytes, then a JSON object."""
     return data[8:9] == b"{"
-
-
-def settle(network: nn.Module, inputs: Tensor) -> None:
-    """Give a trunk from dlib the norms that it needs to be trained; see `FaceTrunk.settle_norms`."""
-    if isinstance(network, FaceTrunkClassifier):
-        with torch.no_grad():
-            network.trunk.settle_norms(inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from mien.types import FloatArray
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
+TENSORBOARD = "tensorboard"
 COLUMNS = ("epoch", "train_loss", "loss", "accuracy", "macro_f1", "learning_rate", "seconds")
 _MEASURED_AT_ONCE = 128
 _MIXING = 2  # a stream of random numbers apart from those of batches
@@ -179,6 +180,7 @@ class Trainer:
         self._epoch, self._step, self._loss_sum = self._epoch + 1, 0, 0.0
         self.save()
         write_log(self._folder / LOG, self.history)
+        write_tensorboard(self._folder / TENSORBOARD, row)
 
     def _patience_lost(self) -> bool:
         patience = self._options.patience
@@ -256,6 +258,23 @@ def score(logits: FloatArray, crops: Crops) -> dict[str, float]:
         "accuracy": report.accuracy,
         "macro_f1": report.macro_f1,
     }
+
+
+def write_tensorboard(folder: Path, row: Mapping[str, float]) -> None:
+    """Add an epoch to TensorBoard's log; what an interrupted run wrote of it counts no more.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    epoch = int(row["epoch"])
+    try:
+        with SummaryWriter(str(folder), purge_step=epoch) as writer:  # type: ignore[no-untyped-call]
+            for name in COLUMNS[1:]:
+                writer.add_scalar(name, row[name], epoch)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
 def write_log(path: Path, history: list[dict[str, float]]) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from mien.datasets import ImageSet, has_split, open_image_set
-from mien.errors import DataError, MienError
+from mien.errors import DataError, DeviceError, MienError
 from mien.evaluation.calibration import abstain_threshold, fit_temperature, probabilities
 from mien.evaluation.expression import Cut, ExpressionReport, SquareCutter, evaluate_expression
 from mien.models.base import CropSpec
@@ -24,7 +24,7 @@ from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
 from mien.ops.atomic import written_whole
 from mien.training.architectures import architecture
-from mien.training.backbone import NONE, Backbone, load_backbone, read_backbone, settle
+from mien.training.backbone import NONE, Backbone, load_backbone, read_backbone
 from mien.training.batches import plain_inputs
 from mien.training.crops import Crops, read_crops
 from mien.training.export import export
@@ -33,6 +33,7 @@ from mien.training.loop import CHECKPOINT, Trainer, predict
 from mien.training.options import TrainingOptions
 from mien.training.reports import summary, write_reports
 from mien.training.teachers import blend, teach
+from mien.types import FloatArray
 
 MODEL, WEIGHTS, SETTINGS = "model.onnx", "weights.safetensors", "settings.json"
 UNCERTAIN_SHARE = 0.1
@@ -201,17 +202,18 @@ def train(
         DataError: settings and data do not fit, the loss diverges, or a file cannot be written.
         ModelError: no such architecture or backbone, or the exported model differs from the trained one.
     """
+    _check_device(options.device)
     torch.set_num_threads(options.threads or default_threads())
     torch.manual_seed(options.seed)
     chosen = architecture(options.architecture)
     size = _input_size(options)
+    card = _draft(data, options, name=name, teachers=teachers)  # a name that no card can have is refused now
     start = _backbone(backbone or chosen.backbone or NONE, backbone_sha256, store or WeightsStore())
     lessons = _lessons(data, teachers, options, progress)
     network = chosen.build(3 if options.colour else 1, size, len(data.training.labels))
     if start is not None:
-        load_backbone(network, start)
-    few = replace(lessons, pixels=lessons.pixels[:: max(1, len(lessons) // _SETTLE_ON)])
-    settle(network, next(plain_inputs(few, size, _SETTLE_ON)))
+        few = replace(lessons, pixels=lessons.pixels[:: max(1, len(lessons) // _SETTLE_ON)])
+        load_backbone(network, start, next(plain_inputs(few, size, _SETTLE_ON)))
     if options.freeze >= 0:
         _freeze(network, options)
     trainer = Trainer(
@@ -228,8 +230,18 @@ def train(
         trainer.resume()
     trained = trainer.run(progress=progress)
     write_bytes(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
-    card = _card(trained, data, options, size, name=name, start=start, teachers=teachers, epoch=trainer.best_epoch)
+    if start is not None:
+        card = replace(card, parents={**card.parents, start.name: start.sha256})
+    card = replace(card, origin=f"mien train expression: {options.architecture}, epoch {trainer.best_epoch}")
+    card = calibrated(card, predict(trained, data.validation, size), data.validation)
     return _finish(trained, size, card, data, options, folder=folder, history=trainer.history)
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DeviceError(f"--device {name!r}: torch does not offer it here; use cpu") from error
 
 
 def _input_size(options: TrainingOptions) -> int:
@@ -274,42 +286,35 @@ def _lessons(
     return replace(lessons, targets=blend(targets, taught, options.distil))
 
 
-def _card(
-    network: nn.Module,
-    data: TrainingData,
-    options: TrainingOptions,
-    size: int,
-    *,
-    name: str,
-    start: Backbone | None,
-    teachers: Sequence[Path],
-    epoch: int,
-) -> ClassifierCard:
-    """Calibrate on the validation part, and write down what the model is."""
-    logits = predict(network, data.validation, size)
-    temperature = fit_temperature(logits, data.validation.truth)
-    confidences = probabilities(logits, temperature).max(axis=1)
+def _draft(data: TrainingData, options: TrainingOptions, *, name: str, teachers: Sequence[Path]) -> ClassifierCard:
+    """The card, as far as it is known before the training."""
     others = "" if data.unlabelled is None else f", and {len(data.unlabelled):,} faces labelled by teachers"
-    parents = {} if start is None else {start.name: start.sha256}
     return ClassifierCard(
         name=name,
         task="expression",
         labels=data.training.labels,
         crop=CropSpec(options.crop_size, face_template(options.crop_size)),
-        temperature=round(temperature, 4),
-        threshold=round(float(abstain_threshold(confidences, UNCERTAIN_SHARE)), 4),
+        temperature=1.0,
+        threshold=0.0,
         architecture=options.architecture,
         training_data=f"{data.training.name}: {len(data.training):,} pictures{others}",
         licence="that of the training data and of the weights it started from",
         limits=(
             "Says what a face shows, not what a person feels; not for judging, diagnosing or deciding about people."
         ),
-        origin=f"mien train expression: epoch {epoch} of {options.epochs}, {options.architecture}",
         calibration=f"{data.validation.name}: {len(data.validation):,} pictures that were not trained on",
         recipe_sha256=sha256(json.dumps(options.to_dict(), sort_keys=True).encode()).hexdigest(),
         data_sha256={"training": data.training.digest, "validation": data.validation.digest},
-        parents=parents | {f"teacher {path.stem}": sha256(path.read_bytes()).hexdigest() for path in teachers},
+        parents={f"teacher {path.stem}": sha256(path.read_bytes()).hexdigest() for path in teachers},
     )
+
+
+def calibrated(card: ClassifierCard, logits: FloatArray, held: Crops) -> ClassifierCard:
+    """The card with the temperature and the threshold of "uncertain" that suit the validation part."""
+    temperature = fit_temperature(logits, held.truth)
+    confidences = probabilities(logits, temperature).max(axis=1)
+    threshold = abstain_threshold(confidences, UNCERTAIN_SHARE)
+    return replace(card, temperature=round(temperature, 4), threshold=round(float(threshold), 4))
 
 
 def _finish(
