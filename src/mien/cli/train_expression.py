@@ -12,6 +12,8 @@ from mien.cli.console import note, print_json, print_rows, progress_bar
 from mien.errors import MienError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mien.datasets import ImageSet
     from mien.evaluation.expression import Cut
     from mien.training.run import TrainedModel, TrainingData
@@ -183,8 +185,17 @@ def expression(
             teachers=teacher or (),
             resume=resume,
             progress=progress,
+            on_epoch=lambda row: note(_epoch_line(row, epochs)),
         )
     _tell(trained, crops, as_json=as_json)
+
+
+def _epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    """What an epoch gave: for logs, where there is no bar."""
+    return (
+        f"epoch {row['epoch']:.0f} of {epochs}: loss {row['train_loss']:.3f}, on the validation part {row['loss']:.3f},"
+        f" accuracy {row['accuracy']:.2%}, macro F1 {row['macro_f1']:.3f}, {row['seconds']:.0f} s"
+    )
 
 
 def _photographs(paths: list[Path] | None, labels: tuple[str, ...]) -> ImageSet | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from os import PathLike
@@ -183,6 +183,7 @@ def train(
     store: WeightsStore | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    on_epoch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> TrainedModel:
     """Train, calibrate, export and measure a model.
 
@@ -197,6 +198,7 @@ def train(
         store: where registered weights are; the user's cache by default.
         resume: go on from the folder's checkpoint.
         progress: called with (done, total, what).
+        on_epoch: called with what each epoch gave, see `loop.COLUMNS`.
 
     Raises:
         DataError: settings and data do not fit, the loss diverges, or a file cannot be written.
@@ -228,7 +230,7 @@ def train(
     )
     if resume:
         trainer.resume()
-    trained = trainer.run(progress=progress)
+    trained = trainer.run(progress=progress, on_epoch=on_epoch)
     write_bytes(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
     if start is not None:
         card = replace(card, parents={**card.parents, start.name: start.sha256})
