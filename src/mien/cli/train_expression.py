@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli import options
-from mien.cli.console import note, print_json, print_rows, progress_bar
+from mien.cli.console import note, note_beside_bar, print_json, print_rows, progress_bar
 from mien.errors import MienError
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def expression(
     run.prepare_folder(out, settings, resume=resume)
     photographs = _photographs(unlabelled, parts[0].labels)
     cut = _face_cut(crop_size) if align or photographs is not None else None
-    with progress_bar("training") as progress:
+    with progress_bar("training", results_last=True) as progress:
         crops = run.read_data(
             *parts,
             settings,
@@ -185,7 +185,7 @@ def expression(
             teachers=teacher or (),
             resume=resume,
             progress=progress,
-            on_epoch=lambda row: note(_epoch_line(row, epochs)),
+            on_epoch=lambda row: note_beside_bar(_epoch_line(row, epochs)),
         )
     _tell(trained, crops, as_json=as_json)
 
