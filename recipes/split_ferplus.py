@@ -1,7 +1,7 @@
 """Set a tenth of FER+'s training part aside, for early stopping and calibration.
 
-FER+'s own validation part then only reports. `python recipes/split_ferplus.py ferplus_train.zip fit.zip held.zip`. A picture's pixels choose its side, so that equal
-pictures stay together and every run agrees.
+FER+'s own validation part then only reports: `python recipes/split_ferplus.py ferplus_train.zip fit.zip held.zip`. A
+picture's pixels choose its side, so that equal pictures stay together and every run agrees.
 """
 
 import csv
