@@ -79,18 +79,23 @@ def expression(
             help="Blocks of the backbone that stay as they are (99: all); -1: none.", min=-1, rich_help_panel=_NETWORK
         ),
     ] = -1,
-    epochs: Annotated[int, typer.Option(min=1, rich_help_panel=_COURSE)] = 12,
-    batch: Annotated[int, typer.Option(min=1, rich_help_panel=_COURSE)] = 96,
+    epochs: Annotated[int, typer.Option(help="Passes over the training part.", min=1, rich_help_panel=_COURSE)] = 12,
+    batch: Annotated[int, typer.Option(help="Pictures a step.", min=2, rich_help_panel=_COURSE)] = 96,
     optimizer: Annotated[str, typer.Option(help="adamw, adam or sgd.", rich_help_panel=_COURSE)] = "adamw",
     learning_rate: Annotated[
         float, typer.Option(help="The highest; 0: the architecture's.", min=0, max=10, rich_help_panel=_COURSE)
     ] = 0.0,
-    weight_decay: Annotated[float, typer.Option(min=0, max=1, rich_help_panel=_COURSE)] = 0.05,
+    weight_decay: Annotated[
+        float, typer.Option(help="Of weights, not of biases and norms.", min=0, max=1, rich_help_panel=_COURSE)
+    ] = 0.05,
     schedule: Annotated[
         str, typer.Option(help="cosine, one-cycle, step or constant.", rich_help_panel=_COURSE)
     ] = "cosine",
     warmup: Annotated[
-        int, typer.Option(help="Steps in which the learning rate rises.", min=0, rich_help_panel=_COURSE)
+        int,
+        typer.Option(
+            help="Steps in which the learning rate rises; a fifth of the run at most.", min=0, rich_help_panel=_COURSE
+        ),
     ] = 300,
     clip: Annotated[
         float, typer.Option(help="Largest norm of the gradient; 0: any.", min=0, rich_help_panel=_COURSE)

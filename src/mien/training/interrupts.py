@@ -1,4 +1,4 @@
-"""Ctrl-C that waits: a step is taken whole or not at all, so that the checkpoint after it can be gone on from exactly."""
+"""Ctrl-C that waits: a step is taken whole or not at all, so that a run goes on exactly from where it was stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is done, then handle it as before; in other threads than the main one, do nothing.
+    """Let Ctrl-C wait until the block is done, then handle it as before. Only the main thread is ever interrupted.
 
     Raises:
         KeyboardInterrupt: at the end of the block, or whatever else the handler of before raises.
