@@ -51,6 +51,14 @@ def note(message: str) -> None:
     typer.echo(printable(message), err=True)
 
 
+def note_beside_bar(message: str) -> None:
+    """Say something while a `progress_bar` is shown: above it, on a terminal."""
+    if sys.stderr.isatty():
+        stderr().print(printable(message), markup=False, highlight=False)
+    else:
+        note(message)
+
+
 def report_error(message: str) -> None:
     """One line on standard error."""
     typer.echo(f"mien: {printable(message)}", err=True)
@@ -138,12 +146,13 @@ def megabytes(size: int) -> str:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[..., None]]:
+def progress_bar(what: str, *, results_last: bool = False) -> Iterator[Callable[..., None]]:
     """A bar on standard error; yields a function of (done, total[, what]).
 
-    None where standard error is no terminal, or where results go to the same terminal and the two would mix.
+    None where standard error is no terminal, or where results go to the same terminal and the two would mix: not so
+    where all results come after the bar (`results_last`).
     """
-    if not sys.stderr.isatty() or sys.stdout.isatty():
+    if not sys.stderr.isatty() or (sys.stdout.isatty() and not results_last):
         yield lambda done, total, what=what: None
         return
     from rich.progress import Progress

@@ -54,7 +54,7 @@ def verification(
         check_plot(roc)
     listed = read_pairs(pairs, root)
     describe = make_describer(detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device)
-    with progress_bar("describing faces") as progress:
+    with progress_bar("describing faces", results_last=True) as progress:
         report = evaluate_verification(listed, describe, progress=progress)
     _print(report, as_json=as_json)  # first: a full disk must not take what minutes of work gave
     if out is not None:

@@ -64,7 +64,7 @@ def expression(
     cut = make_cut(classifier, threads=threads, device=device) if align else None
     crops = "detected faces" if align else "as given"
     setup: dict[str, str | int] = {"threads": threads or default_threads(), "device": device, "crops": crops}
-    with progress_bar("classifying faces") as progress:
+    with progress_bar("classifying faces", results_last=True) as progress:
         report = evaluate_expression(images, classifier, cut=cut, setup=setup, progress=progress)
     _print(report, as_json=as_json)  # first: a full disk must not take what minutes of work gave
     _write_report(report, out)

@@ -104,7 +104,7 @@ def classical(
     training, held = _open(data, validation, task)
     template = people_template(size) if task is Task.PEOPLE else face_template(size)
     cut = _face_cut(size, template) if align else None
-    with progress_bar("reading") as progress:
+    with progress_bar("reading", results_last=True) as progress:
         model = train_classical(
             training,
             held,

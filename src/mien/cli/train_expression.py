@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli import options
-from mien.cli.console import note, print_json, print_rows, progress_bar
+from mien.cli.console import note, note_beside_bar, print_json, print_rows, progress_bar
 from mien.errors import MienError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mien.datasets import ImageSet
     from mien.evaluation.expression import Cut
     from mien.training.run import TrainedModel, TrainingData
@@ -167,7 +169,7 @@ def expression(
     run.prepare_folder(out, settings, resume=resume)
     photographs = _photographs(unlabelled, parts[0].labels)
     cut = _face_cut(crop_size) if align or photographs is not None else None
-    with progress_bar("training") as progress:
+    with progress_bar("training", results_last=True) as progress:
         crops = run.read_data(
             *parts,
             settings,
@@ -188,8 +190,17 @@ def expression(
             teachers=teacher or (),
             resume=resume,
             progress=progress,
+            on_epoch=lambda row: note_beside_bar(_epoch_line(row, epochs)),
         )
     _tell(trained, crops, as_json=as_json)
+
+
+def _epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    """What an epoch gave: for logs, where there is no bar."""
+    return (
+        f"epoch {row['epoch']:.0f} of {epochs}: loss {row['train_loss']:.3f}, on the validation part {row['loss']:.3f},"
+        f" accuracy {row['accuracy']:.2%}, macro F1 {row['macro_f1']:.3f}, {row['seconds']:.0f} s"
+    )
 
 
 def _photographs(paths: list[Path] | None, labels: tuple[str, ...]) -> ImageSet | None:

@@ -99,8 +99,12 @@ def load(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> Net
         DeviceError: the device asked for is not there.
     """
     weights = model.record.weights
-    if not model.record.commercial_use:
-        _log.warning("the weights of %s may not allow commercial use: see its licence", model.record.name)
+    if not model.record.commercial_use and store.first_time(f"licence-{model.record.name}"):
+        _log.warning(
+            "the weights of %s may not allow commercial use: see `mien models info %s` (said once)",
+            model.record.name,
+            model.record.name,
+        )
     defaults = [record(name).weights for name in DEFAULTS]  # those in the same archive come along
     if model.convert is None:
         path = store.path(weights, siblings=defaults)

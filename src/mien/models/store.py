@@ -175,6 +175,18 @@ class WeightsStore:
                     publish(work / "new", place)
         return target
 
+    def first_time(self, what: str) -> bool:
+        """Whether something is said for the first time with this store; True again where that cannot be kept."""
+        mark = self.root / "said" / _plain(what)
+        try:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        except OSError:  # a cache that cannot be written, say
+            return True
+        return True
+
     def _target(self, weights: WeightsFile) -> Path:
         return self.root / "weights" / _plain(weights.filename)
 

@@ -86,11 +86,18 @@ class Trainer:
         frequencies = torch.from_numpy(training.targets.mean(axis=0))
         return losses.class_weights(frequencies, self._options.balance_power).to(self._device)
 
-    def run(self, *, progress: Progress | None = None, checkpoint_every: float = 300.0) -> nn.Module:
+    def run(
+        self,
+        *,
+        progress: Progress | None = None,
+        on_epoch: Callable[[Mapping[str, float]], None] | None = None,
+        checkpoint_every: float = 300.0,
+    ) -> nn.Module:
         """Train to the end, or until patience is lost.
 
         Args:
             progress: called with (steps done, steps in all, what happens).
+            on_epoch: called with the row of each epoch, see `COLUMNS`.
             checkpoint_every: seconds between checkpoints within an epoch.
 
         Returns:
@@ -106,6 +113,8 @@ class Trainer:
             while self._epoch < self._options.epochs and not self._patience_lost():
                 self._train_epoch(progress, checkpoint_every)
                 self._measure_epoch()
+                if on_epoch is not None:
+                    on_epoch(self.history[-1])
         except (KeyboardInterrupt, SystemExit):
             self.save()
             raise

@@ -182,6 +182,7 @@ def train(
     store: WeightsStore | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    on_epoch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> TrainedModel:
     """Train, calibrate, export and measure a model.
 
@@ -196,6 +197,7 @@ def train(
         store: where registered weights are; the user's cache by default.
         resume: go on from the folder's checkpoint.
         progress: called with (done, total, what).
+        on_epoch: called with what each epoch gave, see `loop.COLUMNS`.
 
     Raises:
         DataError: settings and data do not fit, the loss diverges, or a file cannot be written.
@@ -228,7 +230,7 @@ def train(
     )
     if resume:
         trainer.resume()
-    trained = trainer.run(progress=progress)
+    trained = trainer.run(progress=progress, on_epoch=on_epoch)
     write_bytes(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
     card = replace(card, origin=f"mien train expression: {options.architecture}, epoch {trainer.best_epoch}")
     card = calibrated(card, predict(trained, data.validation, size), data.validation.truth)
