@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mien.datasets import ImageSet
-    from mien.evaluation.expression import Cut
     from mien.training.run import TrainedModel, TrainingData
 
 _INSTALL = "training needs more packages: pip install 'mien[train]'"
@@ -155,6 +154,7 @@ def expression(
     """
     try:
         from mien.training import run
+        from mien.training.framing import face_template
         from mien.training.options import TrainingOptions
     except ImportError as error:
         raise MienError(f"{_INSTALL} ({error.name} is missing)") from error
@@ -168,7 +168,7 @@ def expression(
     parts = run.open_parts(data, validation=validation, fraction=validation_fraction)
     run.prepare_folder(out, settings, resume=resume)
     photographs = _photographs(unlabelled, parts[0].labels)
-    cut = _face_cut(crop_size) if align or photographs is not None else None
+    cut = options.face_cut(crop_size, face_template(crop_size)) if align or photographs is not None else None
     with progress_bar("training", results_last=True) as progress:
         crops = run.read_data(
             *parts,
@@ -209,21 +209,11 @@ def _photographs(paths: list[Path] | None, labels: tuple[str, ...]) -> ImageSet 
     return open_unlabelled(paths, labels) if paths else None
 
 
-def _face_cut(crop_size: int) -> Cut:
-    """Finds the face of a photograph and cuts it as `mien analyze` will."""
-    from mien.evaluation.expression import FaceCutter
-    from mien.models.base import CropSpec
-    from mien.training.framing import face_template
-
-    detector = options.make_analyzer(only=("detect",)).detector
-    return FaceCutter(detector, CropSpec(crop_size, face_template(crop_size)))
-
-
 def _name(out: Path) -> str:
     """A name for the model from that of its folder."""
     import re
 
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).strip("-._") or "expression"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).strip("-._")[:100] or "expression"
 
 
 def _tell(trained: TrainedModel, data: TrainingData, *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from mien.errors import DataError
 from mien.evaluation.calibration import probabilities
 from mien.evaluation.classification import classification_report
-from mien.ops.atomic import written_whole
+from mien.ops.atomic import write_whole
 from mien.training import losses
 from mien.training.batches import Batches, plain_inputs
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
@@ -320,12 +321,10 @@ def write_log(path: Path, history: list[dict[str, float]]) -> None:
     """Write the log of all epochs, as CSV.
 
     Raises:
-        DataError: it cannot be written.
+        MienError: it cannot be written.
     """
-    try:
-        with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in history)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in history)
+    write_whole(path, text.getvalue())

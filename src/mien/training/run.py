@@ -15,13 +15,13 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from mien.datasets import ImageSet, has_split, open_image_set
-from mien.errors import DataError, DeviceError, MienError
+from mien.errors import DataError, DeviceError
 from mien.evaluation.expression import Cut, ExpressionReport, SquareCutter, evaluate_expression
 from mien.models.base import CropSpec
 from mien.models.classifier import ClassifierCard, CropClassifier, check_labels, embed_card
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
-from mien.ops.atomic import written_whole
+from mien.ops.atomic import write_whole
 from mien.ops.files import printable
 from mien.training.architectures import architecture
 from mien.training.backbone import NONE, Backbone, load_backbone, read_backbone
@@ -49,11 +49,13 @@ class TrainingData:
         training: with targets.
         validation: with answers; no picture of `training`.
         unlabelled: faces that only teachers give targets to, or None.
+        cut: how crops were made of the pictures, for the report.
     """
 
     training: Crops
     validation: Crops
     unlabelled: Crops | None = None
+    cut: str = "as given"
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +169,7 @@ def read_data(
         read(training, plain, "training part", skip=skip_unreadable),
         read(validation, plain, "validation part", skip=skip_unreadable),
         None if unlabelled is None else read(unlabelled, face_cut or plain, "unlabelled faces", skip=True),
+        cut="as given" if cut is None else "detected faces",
     )
 
 
@@ -231,7 +234,7 @@ def train(
     if resume:
         trainer.resume()
     trained = trainer.run(progress=progress, on_epoch=on_epoch)
-    write_bytes(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
+    write_whole(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
     card = replace(card, origin=f"mien train expression: {options.architecture}, epoch {trainer.best_epoch}")
     card = calibrated(card, predict(trained, data.validation, size), data.validation.truth)
     return _finish(trained, size, card, data, options, folder=folder, history=trainer.history)
@@ -331,10 +334,12 @@ def _finish(
 ) -> TrainedModel:
     """Export, measure what was exported, write its figures into its card, and embed that."""
     exported = export(network, size, card, colour=options.colour)
-    setup: dict[str, str | int] = {"threads": options.threads or default_threads(), "crops": "as given"}
+    setup: dict[str, str | int] = {"threads": options.threads or default_threads(), "crops": data.cut}
+    if data.validation.left_out:
+        setup["left_out"] = data.validation.left_out
     report = evaluate_expression(data.validation.as_images(), CropClassifier(exported), setup=setup)
     card = replace(card, metrics={data.validation.name[:_LONGEST_NAME]: summary(report)})
-    write_bytes(folder / MODEL, embed_card(exported, card))
+    write_whole(folder / MODEL, embed_card(exported, card))
     write_reports(folder, report, history)
     return TrainedModel(folder, card, report, history)
 
@@ -355,17 +360,4 @@ def prepare_folder(folder: Path, options: TrainingOptions, *, resume: bool) -> N
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
-    write_bytes(folder / SETTINGS, (json.dumps(options.to_dict(), indent=2) + "\n").encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        MienError: it cannot be written.
-    """
-    try:
-        with written_whole(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise MienError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_whole(folder / SETTINGS, json.dumps(options.to_dict(), indent=2) + "\n")
