@@ -12,6 +12,8 @@ from mien.evaluation.expression import ExpressionReport
 from mien.evaluation.report_pages import to_html, to_markdown
 from mien.ops.atomic import write_whole
 
+_LONGEST_TITLE = 80  # characters of a picture's title: longer ones leave no room for the picture
+
 
 def summary(report: ExpressionReport) -> dict[str, Any]:
     """The figures that go into a model's card."""
@@ -40,11 +42,11 @@ def write_reports(folder: Path, report: ExpressionReport, history: Sequence[Mapp
     Raises:
         MienError: one cannot be written, or matplotlib is missing.
     """
-    title = f"{report.model} on {report.data}"
+    title = f"{report.model} on {report.data}"[:_LONGEST_TITLE]
     write_whole(folder / "report.json", json.dumps(report.to_dict(), indent=2) + "\n")
     write_whole(folder / "report.md", to_markdown(report))
     write_whole(folder / "report.html", to_html(report, report_pictures(report.figures)))
     plot_confusion(report.figures, folder / "confusion.png", title=title)
     plot_reliability(report.figures, folder / "reliability.png", title=title)
     if history:
-        plot_learning_curves(history, folder / "curves.png", title=report.model)
+        plot_learning_curves(history, folder / "curves.png", title=report.model[:_LONGEST_TITLE])
