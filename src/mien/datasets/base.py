@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mien.errors import DataError
+from mien.errors import DataError, ImageError
 from mien.types import FloatArray, ImageArray
 
 IndexArray = npt.NDArray[np.int64]
@@ -78,14 +78,24 @@ class ImageSet:
 
         Needs no seed, does not depend on order or names, and equal pictures (data sets hold many) stay together.
 
+        A picture that cannot be read is not set aside: whoever reads the rest meets it there.
+
         Args:
             fraction: of the pictures that is set aside, about.
 
         Returns:
             The rest, and the part set aside.
         """
-        aside = np.array([_position(self.read(i)) < fraction for i in range(len(self))], dtype=bool)
+        aside = np.array([self._position(i) < fraction for i in range(len(self))], dtype=bool)
         return self.subset(np.flatnonzero(~aside)), self.subset(np.flatnonzero(aside))
+
+    def _position(self, i: int) -> float:
+        """Where in [0, 1) picture i falls, by the hash of its pixels; 1 where it cannot be read."""
+        try:
+            pixels = self.read(i)
+        except ImageError:
+            return 1.0
+        return int.from_bytes(sha256(pixels.tobytes()).digest()[:8], "big") / 2**64
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +138,3 @@ def choose_part(name: str, parts: Mapping[Split | None, _Part], split: Split | N
     if split is None:
         raise DataError(f"{name}: it has several parts ({have}); say which one")
     raise DataError(f"{name}: it has no {split} part (it has: {have})")
-
-
-def _position(picture: ImageArray) -> float:
-    """Where in [0, 1) a picture falls, by the hash of its pixels."""
-    return int.from_bytes(sha256(picture.tobytes()).digest()[:8], "big") / 2**64

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from shutil import disk_usage
 
 import cv2
 import numpy as np
@@ -84,15 +86,15 @@ def read_crops(
         cut: from picture to crop, or None where the picture shows no face.
         size: side of the crops that `cut` gives.
         colour: RGB, or grey.
-        spill: file for crops that are too many for memory.
+        spill: file for crops that are too many for memory; its folder must have room for them.
         skip_unreadable: leave pictures out that cannot be read, instead of refusing the set.
         progress: called with (done, total).
 
     Raises:
-        DataError: a picture cannot be read, and may not be skipped; or no picture shows a face.
+        DataError: a picture cannot be read, and may not be skipped; no picture shows a face; or the disk is full.
     """
     shape = (len(images), size, size, *((3,) if colour else ()))
-    pixels = np.empty(shape, np.uint8) if spill is None or np.prod(shape) <= IN_MEMORY else _spilled(spill, shape)
+    pixels = np.empty(shape, np.uint8) if spill is None or math.prod(shape) <= IN_MEMORY else _spilled(spill, shape)
     unreadable: dict[int, ImageError] = {}
     faceless: set[int] = set()
 
@@ -127,7 +129,7 @@ def read_crops(
     kept = np.setdiff1d(np.arange(len(images)), sorted(lost))
     return Crops(
         images.labels,
-        pixels[kept] if lost else pixels,
+        _only(pixels, kept) if lost else pixels,
         images.targets[kept],
         images.truth[kept],
         images.name,
@@ -136,8 +138,23 @@ def read_crops(
     )
 
 
+def _only(pixels: ImageArray, kept: IndexArray) -> ImageArray:
+    """Those crops, moved together where they lie: a copy might not fit into memory."""
+    for place, i in enumerate(kept):
+        pixels[place] = pixels[i]
+    return pixels[: len(kept)]
+
+
 def _spilled(path: Path, shape: tuple[int, ...]) -> ImageArray:
+    """A file for crops; writing to it on a full disk would end the process, so room is looked for first."""
     try:
+        path.unlink(missing_ok=True)
+        wanted, free = math.prod(shape), disk_usage(path.parent).free
+        if wanted > free:
+            raise DataError(
+                f"{path}: the crops of the data set take {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free here;"
+                " make room, or choose another --out"
+            )
         return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     except OSError as error:
         raise DataError(f"{path}: the crops of the data set cannot be written: {error.strerror or error}") from error
