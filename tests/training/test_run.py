@@ -406,3 +406,13 @@ def test_an_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MienError, match="cannot be made"):
         run.prepare_folder(tmp_path / "file" / "run", SMALL, resume=False)
+
+
+def test_what_the_validation_part_has_is_not_learnt(tmp_path, make_set):
+    images, held = make_set(32), make_set(8)  # the first eight of the same
+    data = run.read_data(images, held, SMALL, tmp_path)
+    assert len(data.training) == 24
+    assert data.training.shared == 8
+    np.testing.assert_array_equal(data.training.truth, images.truth[8:])
+    with pytest.raises(DataError, match="nothing is left to learn from"):
+        run.read_data(held, held, SMALL, tmp_path)

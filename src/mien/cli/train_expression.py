@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -158,6 +159,8 @@ def expression(
         from mien.training.options import TrainingOptions
     except ImportError as error:
         raise MienError(f"{_INSTALL} ({error.name} is missing)") from error
+    if find_spec("matplotlib") is None:  # needed for the report: said now, not after hours
+        raise MienError(f"{_INSTALL} (matplotlib is missing)")
     settings = TrainingOptions.checked(
         architecture=architecture, input_size=input_size, crop_size=crop_size, colour=colour, freeze=freeze,
         epochs=epochs, batch=batch, optimizer=optimizer, learning_rate=learning_rate, weight_decay=weight_decay,
@@ -226,5 +229,7 @@ def _tell(trained: TrainedModel, data: TrainingData, *, as_json: bool) -> None:
     for crops in (data.training, data.validation, data.unlabelled):
         if crops is not None and crops.left_out:
             note(f"{crops.name}: {crops.left_out:,} pictures left out (unreadable, or no face found)")
+    if data.training.shared:
+        note(f"{data.training.name}: {data.training.shared:,} pictures left out that the validation part has, too")
     note(f"measured on {trained.report.data}; report, pictures and log: {trained.folder}")
     note(f"use it: mien analyze --expression-model {trained.model} PHOTO")

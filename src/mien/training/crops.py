@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from shutil import disk_usage
@@ -36,6 +36,7 @@ class Crops:
         name: of the set, as reports call it.
         protocol: how `truth` was made.
         left_out: number of pictures of the set that could not be read or showed no face.
+        shared: number of crops left out because another part has them, see `without`.
     """
 
     labels: tuple[str, ...]
@@ -45,6 +46,7 @@ class Crops:
     name: str
     protocol: str
     left_out: int = 0
+    shared: int = 0
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -58,6 +60,19 @@ class Crops:
 
         items = [str(i) for i in range(len(self))]
         return ImageSet(self.name, self.protocol, self.labels, items, self.targets, self.truth, read)
+
+    def without(self, others: Crops) -> Crops:
+        """These, less the crops that another part has too; they lie in the same place, which gives them up."""
+        known = {sha256(crop.data).digest() for crop in map(np.ascontiguousarray, others.pixels)}
+        new = [sha256(np.ascontiguousarray(crop).data).digest() not in known for crop in self.pixels]
+        (kept,) = np.nonzero(new)
+        if len(kept) == len(self):
+            return self
+        if not len(kept):
+            raise DataError(f"{self.name}: every picture is in the validation part too; nothing is left to learn from")
+        pixels = _only(self.pixels, kept)
+        shared = len(self) - len(kept)
+        return replace(self, pixels=pixels, targets=self.targets[kept], truth=self.truth[kept], shared=shared)
 
     @property
     def digest(self) -> str:

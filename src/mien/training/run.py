@@ -37,6 +37,7 @@ from mien.training.teachers import blend, teach
 
 MODEL, WEIGHTS, SETTINGS = "model.onnx", "weights.safetensors", "settings.json"
 _SETTLE_ON = 512
+_SGD_RATE = 0.05  # where the user names none; architectures name what suits AdamW
 _LONGEST_NAME = 100  # in a card
 Progress = Callable[..., None]
 
@@ -134,7 +135,7 @@ def read_data(
     skip_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> TrainingData:
-    """Read the crops of all parts.
+    """Read the crops of all parts; what is in the validation part too is left out of the training part.
 
     Args:
         training: part to learn from.
@@ -165,9 +166,10 @@ def read_data(
         )
 
     plain = cut or SquareCutter(options.crop_size)
+    held = read(validation, plain, "validation part", skip=skip_unreadable)
     return TrainingData(
-        read(training, plain, "training part", skip=skip_unreadable),
-        read(validation, plain, "validation part", skip=skip_unreadable),
+        read(training, plain, "training part", skip=skip_unreadable).without(held),
+        held,
         None if unlabelled is None else read(unlabelled, face_cut or plain, "unlabelled faces", skip=True),
         cut="as given" if cut is None else "detected faces",
     )
@@ -217,7 +219,7 @@ def train(
     lessons = _lessons(data, experts, options, progress)
     network = chosen.build(3 if options.colour else 1, size, len(data.training.labels))
     if start is not None:
-        few = replace(lessons, pixels=lessons.pixels[:: max(1, len(lessons) // _SETTLE_ON)])
+        few = replace(lessons, pixels=lessons.pixels[:: -(-len(lessons) // _SETTLE_ON)])
         load_backbone(network, start, next(plain_inputs(few, size, _SETTLE_ON)))
     if options.freeze >= 0:
         _freeze(network, options)
@@ -228,7 +230,7 @@ def train(
         options,
         size=size,
         folder=folder,
-        rate=options.learning_rate or chosen.learning_rate,
+        rate=options.learning_rate or (_SGD_RATE if options.optimizer == "sgd" else chosen.learning_rate),
         backbone=None if start is None else start.sha256,
     )
     if resume:
