@@ -112,7 +112,8 @@ def _first(positions: npt.NDArray[np.float64], fraction: float) -> npt.NDArray[n
     if not len(possible):
         return np.zeros(len(positions), dtype=bool)
     last = possible[np.abs(ranks[: len(possible)] - wanted).argmin()]
-    return positions <= last
+    chosen: npt.NDArray[np.bool_] = positions <= last
+    return chosen
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,7 @@ class Crops:
         """These, less the crops that another part has too; they lie in the same place, which gives them up."""
         known = {sha256(crop.data).digest() for crop in map(np.ascontiguousarray, others.pixels)}
         new = [sha256(np.ascontiguousarray(crop).data).digest() not in known for crop in self.pixels]
-        (kept,) = np.nonzero(new)
+        (kept,) = np.nonzero(np.array(new, dtype=bool))
         if len(kept) == len(self):
             return self
         if not len(kept):

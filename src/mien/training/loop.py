@@ -310,9 +310,9 @@ def write_tensorboard(folder: Path, row: Mapping[str, float]) -> None:
 
     epoch = int(row["epoch"])
     try:
-        with SummaryWriter(str(folder), purge_step=epoch) as writer:  # type: ignore[no-untyped-call]
+        with SummaryWriter(str(folder), purge_step=epoch) as writer:
             for name in COLUMNS[1:]:
-                writer.add_scalar(name, row[name], epoch)  # type: ignore[no-untyped-call]
+                writer.add_scalar(name, row[name], epoch)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
