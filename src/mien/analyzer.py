@@ -27,7 +27,6 @@ from mien.types import SCHEMA, Faces, FloatArray, ImageArray, Verification
 
 Task = Literal["detect", "expression", "embed"]
 TASKS: tuple[Task, ...] = ("detect", "expression", "embed")
-DEFAULT_TASKS = tuple(task for task in TASKS if task != "expression" or SHIPPED in registry.DEFAULTS)
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class FaceAnalyzer:
         detector: str = "centerface",
         embedder: str = "dlib-resnet",
         expression: str = SHIPPED,
-        only: Sequence[Task] = DEFAULT_TASKS,
+        only: Sequence[Task] = TASKS,
         size: InputSize = DEFAULT_SIZE,
         threshold: float | None = None,
         accurate: bool = False,

@@ -65,7 +65,7 @@ def test_all_faces_of_all_pictures_are_cut_by_the_card_and_classified():
 
 
 def test_the_bundled_network_needs_no_parsing_until_it_is_used(shipped, tmp_path, monkeypatch):
-    (entry,) = expression.bundled(shipped)
+    entry = expression.bundled(shipped)
     record = entry.record
     assert (record.name, record.task, record.labels) == ("mien-s", "expression", LABELS)
     assert record.metrics == {"FER+ validation, accuracy": "0.9123"}
@@ -80,8 +80,9 @@ def test_the_bundled_network_needs_no_parsing_until_it_is_used(shipped, tmp_path
         registry.load_classifier("mien-s", store, OPTIONS)
 
 
-def test_without_its_card_nothing_is_bundled(tmp_path):
-    assert expression.bundled(tmp_path) == []
+def test_a_missing_card_or_another_models_is_said(tmp_path):
+    with pytest.raises(ModelError, match="cannot read the card"):
+        expression.bundled(tmp_path)
     (tmp_path / "tiny.onnx").write_bytes(network())
     write_card_beside(tmp_path / "tiny.onnx").rename(tmp_path / "mien-s.json")
     with pytest.raises(ModelError, match="is the card of 'tiny'"):
@@ -89,7 +90,7 @@ def test_without_its_card_nothing_is_bundled(tmp_path):
 
 
 def test_the_page_of_a_model_says_what_its_answers_mean(shipped):
-    (entry,) = expression.bundled(shipped)
+    entry = expression.bundled(shipped)
     page = card_page(entry.record)
     assert "| labels | neutral, happiness, " in page
     assert "logits / 2:" in page

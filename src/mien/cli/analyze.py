@@ -52,7 +52,7 @@ def analyze(
     With --json one picture gives one JSON object, and many give one object a line. A file that cannot be used never
     stops the others: failures are listed at the end, and the exit code is then 2.
     """
-    tasks = _tasks(only, embeddings=embeddings, expressions=expression_model is not None)
+    tasks = _tasks(only, embeddings=embeddings)
     if expression_model is not None and "expression" not in tasks:
         raise typer.BadParameter("needs no --only, or one with expression", param_hint="--expression-model")
     if embeddings and not (as_json and "embed" in tasks):
@@ -86,16 +86,11 @@ def analyze(
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
-def _tasks(only: str | None, *, embeddings: bool, expressions: bool) -> tuple[Task, ...]:
+def _tasks(only: str | None, *, embeddings: bool) -> tuple[Task, ...]:
     """What to do: as `--only` says, or everything but embeddings, which are there where they are asked for."""
-    from mien.analyzer import DEFAULT_TASKS, TASKS
+    from mien.analyzer import TASKS
 
-    default = [
-        task
-        for task in TASKS
-        if (task != "embed" or embeddings) and (task in DEFAULT_TASKS or (task == "expression" and expressions))
-    ]
-    return options.tasks(only, default)
+    return options.tasks(only, [task for task in TASKS if task != "embed" or embeddings])
 
 
 def _files(paths: list[str], save: Path | None, failures: list[str]) -> list[Path]:

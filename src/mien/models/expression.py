@@ -77,19 +77,17 @@ def _cut(
     return np.concatenate([align.extract_crops(images[i], transforms[i][k : k + 1], size) for i, k in chosen])
 
 
-def bundled(folder: Path = _WEIGHTS) -> list[ModelEntry]:
-    """The entries of the expression networks whose cards come with mien.
+def bundled(folder: Path = _WEIGHTS) -> ModelEntry:
+    """The entry of the expression network that comes with mien.
 
     Raises:
-        ModelError: a card is damaged.
+        ModelError: its card is missing or damaged.
     """
     path = folder / f"{SHIPPED}.json"
-    if not path.is_file():
-        return []
     card, weights = read_card_beside(path)
     if card.task != TASK or card.name != SHIPPED:
         raise ModelError(f"{path} is the card of {card.name!r} for {card.task!r}")
-    return [ModelEntry(_record(card, weights), CropClassifier)]
+    return ModelEntry(_record(card, weights), CropClassifier)
 
 
 def entry_from_file(path: str | Path) -> ModelEntry:

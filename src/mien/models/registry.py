@@ -36,14 +36,13 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
             dlib_landmarks.ENTRY,
             yunet.ENTRY,
             arcface.ENTRY,
-            *expression.bundled(),
+            expression.bundled(),
         )
     }
 )
 _OWN_FILE = "arcface:"
 _OWN_CLASSIFIER = "expression:"
-_WANTED = ("centerface", "dlib-resnet", "dlib-landmarks", expression.SHIPPED)
-DEFAULTS: tuple[str, ...] = tuple(name for name in _WANTED if name in _ENTRIES)
+DEFAULTS: tuple[str, ...] = ("centerface", "dlib-resnet", "dlib-landmarks", expression.SHIPPED)
 """The models that `mien models pull` fetches when none is named."""
 
 
@@ -99,7 +98,7 @@ def load(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> Net
         DeviceError: the device asked for is not there.
     """
     weights = model.record.weights
-    if not model.record.commercial_use and store.first_time(f"licence-{model.record.name}"):
+    if not model.record.commercial_use and store.first_time(f"licence-{weights.sha256[:16]}"):
         _log.warning(
             "the weights of %s may not allow commercial use: see `mien models info %s` (said once)",
             model.record.name,
