@@ -2,7 +2,11 @@
 
 import csv
 import errno
+import hashlib
+import signal
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,11 +16,12 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from mien.errors import DataError, ImageDecodeError, MienError, UnknownModelError, WeightsError  # noqa: E402
+from mien.errors import DataError, DeviceError, ImageDecodeError, MienError, UnknownModelError, WeightsError  # noqa: E402
 from mien.models.base import RuntimeOptions  # noqa: E402
 from mien.models.classifier import CropClassifier  # noqa: E402
 from mien.training import checkpoint, loop, run  # noqa: E402
 from mien.training.architectures import ARCHITECTURES, architecture  # noqa: E402
+from mien.training.interrupts import HeldInterrupts  # noqa: E402
 from mien.training.options import TrainingOptions  # noqa: E402
 
 SMALL = TrainingOptions(
@@ -305,3 +310,177 @@ def test_an_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MienError, match="cannot be made"):
         run.prepare_folder(tmp_path / "file" / "run", SMALL, resume=False)
+
+
+# What attackers found
+
+
+def test_an_interrupt_within_a_step_waits_for_its_end(tmp_path, make_set, monkeypatch):
+    whole = trained(tmp_path / "whole", make_set)
+    update, calls = loop.MovingAverage.update, []
+
+    def interrupted(self, network, step):  # the network has stepped, and its average has not
+        calls.append(step)
+        if len(calls) == 8:
+            signal.raise_signal(signal.SIGINT)
+        update(self, network, step)
+
+    handler = signal.getsignal(signal.SIGINT)
+    folder = tmp_path / "run"
+    data = prepared(folder, make_set)
+    monkeypatch.setattr(loop.MovingAverage, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(data, SMALL, folder, name="small", backbone="none")
+    assert signal.getsignal(signal.SIGINT) is handler
+    run.train(data, SMALL, folder, name="small", backbone="none", resume=True)
+    assert calls == sorted(set(calls))  # no step twice, none left out
+    assert (folder / run.WEIGHTS).read_bytes() == (whole.folder / run.WEIGHTS).read_bytes()
+
+
+def test_the_handler_before_gets_the_interrupt(tmp_path, make_set):
+    """The command's own: it leaves by SystemExit, and the checkpoint is written before."""
+    before = signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    try:
+        with pytest.raises(SystemExit) as left:
+            trained(
+                tmp_path / "run",
+                make_set,
+                progress=lambda done, _total, what: (
+                    signal.raise_signal(signal.SIGINT) if what.startswith("epoch") and done == 3 else None
+                ),
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert left.value.code == 130
+    assert checkpoint.load_checkpoint(tmp_path / "run" / loop.CHECKPOINT)["step"] == 3
+
+
+def test_a_second_interrupt_does_not_wait():
+    before, reached = signal.getsignal(signal.SIGINT), []
+
+    def pressed_twice():
+        with HeldInterrupts():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("first")
+            signal.raise_signal(signal.SIGINT)
+            reached.append("second")
+
+    with pytest.raises(KeyboardInterrupt):
+        pressed_twice()
+    assert reached == ["first"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    pytest.importorskip("fcntl")
+    with run.held_folder(tmp_path / "run"):
+        with pytest.raises(DataError, match="another run is at work"), run.held_folder(tmp_path / "run"):
+            pass
+        with run.held_folder(tmp_path / "other"):
+            pass
+    with run.held_folder(tmp_path / "run"):  # free again
+        pass
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_refused_resume_leaves_the_settings_as_they_were(tmp_path):
+    run.prepare_folder(tmp_path / "run", SMALL, resume=False)
+    (tmp_path / "run" / loop.CHECKPOINT).write_bytes(b"")
+    before = (tmp_path / "run" / run.SETTINGS).read_bytes()
+    run.prepare_folder(tmp_path / "run", replace(SMALL, epochs=99), resume=True)
+    assert (tmp_path / "run" / run.SETTINGS).read_bytes() == before
+
+
+def test_a_checkpoint_with_parts_missing_is_one_line(tmp_path, make_set):
+    data = prepared(tmp_path / "run", make_set)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(data, SMALL, tmp_path / "run", name="small", backbone="none", progress=Interrupt(2))
+    path = tmp_path / "run" / loop.CHECKPOINT
+    state = checkpoint.load_checkpoint(path)
+    for broken in (
+        {key: value for key, value in state.items() if key != "average"},
+        state | {"network": {"x": torch.zeros(1)}},
+        state | {"epoch": None, "random": torch.zeros(3)},
+    ):
+        checkpoint.save_checkpoint(path, broken)
+        with pytest.raises(DataError, match="a damaged checkpoint"):
+            run.train(data, SMALL, tmp_path / "run", name="small", backbone="none", resume=True)
+
+
+def test_long_names_do_not_cost_a_trained_model(tmp_path, make_set):
+    first = trained(tmp_path / "first", make_set, replace(SMALL, epochs=1))
+    long = tmp_path / ("b" * 120) / ("w" * 120 + ".safetensors")
+    long.parent.mkdir()
+    long.write_bytes((first.folder / run.WEIGHTS).read_bytes())
+    teacher = tmp_path / f"{'t' * 150}\u202e.onnx"
+    teacher.write_bytes(first.model.read_bytes())
+    options = replace(SMALL, epochs=1)
+    data = prepared(tmp_path / "run", make_set, options)
+    data = replace(data, validation=replace(data.validation, name="v" * 300))
+    digest = hashlib.sha256(long.read_bytes()).hexdigest()
+    model = run.train(
+        data, options, tmp_path / "run", name="x", backbone=str(long), backbone_sha256=digest, teachers=[teacher]
+    )
+    card = CropClassifier(model.model).card
+    assert card.parents["w" * 100] == digest
+    assert set(card.metrics) == {"v" * 100}
+
+
+def test_a_class_of_which_nothing_is_left_is_named(tmp_path, make_set):
+    images = make_set(16)
+
+    def read(i, healthy=images.read):
+        if images.truth[i]:
+            raise ImageDecodeError(f"{i}.png: not an image")
+        return healthy(i)
+
+    with pytest.raises(DataError, match="no picture of class hopper is left"):
+        run.read_data(replace(images, read=read), make_set(8, seed=1), SMALL, tmp_path, skip_unreadable=True)
+
+
+def test_what_cannot_be_read_stays_when_a_part_is_set_aside(make_set):
+    images = make_set(40)
+
+    def read(i, healthy=images.read):
+        if i == 7:
+            raise ImageDecodeError("7.png: not an image")
+        return healthy(i)
+
+    rest, aside = replace(images, read=read).split(0.3)
+    assert "7.png" in rest.items
+    assert len(aside) > 2
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:99999999999", "", "abacus"])
+def test_a_device_that_cannot_compute_is_refused(tmp_path, make_set, device):
+    with pytest.raises(DeviceError, match="use cpu"):
+        trained(tmp_path / "run", make_set, replace(SMALL, device=device))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device here")
+def test_devices_are_no_weights(tmp_path, make_set):
+    data = prepared(tmp_path / "run", make_set)
+    with pytest.raises(WeightsError, match="not a file"):
+        run.train(data, SMALL, tmp_path / "run", name="x", backbone="/dev/zero")
+    with pytest.raises(WeightsError, match="not a file"):
+        run.train(data, SMALL, tmp_path / "run", name="x", backbone="none", teachers=[Path("/dev/zero")])
+
+
+def test_a_batch_that_norms_cannot_take_is_one_line(tmp_path, make_set):
+    options = replace(SMALL, architecture="mien-s", input_size=103, epochs=1, batch=1)
+    run.prepare_folder(tmp_path / "run", options, resume=False)
+    data = run.read_data(make_set(2), make_set(2, seed=1), options, tmp_path / "run")
+    with pytest.raises(DataError, match="--batch 1: mien-s cannot be trained so"):
+        run.train(data, options, tmp_path / "run", name="x", backbone="none")
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_checkpoint_is_named(tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(DataError, match="cannot be written: File too large; the one before is kept"):
+            checkpoint.save_checkpoint(tmp_path / "checkpoint.pt", {"network": torch.zeros(1_000_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

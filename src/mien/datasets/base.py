@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mien.errors import DataError
+from mien.errors import DataError, ImageError
 from mien.types import FloatArray, ImageArray
 
 IndexArray = npt.NDArray[np.int64]
@@ -84,8 +84,14 @@ class ImageSet:
         Returns:
             The rest, and the part set aside.
         """
-        aside = np.array([_position(self.read(i)) < fraction for i in range(len(self))], dtype=bool)
+        aside = np.array([self._position(i) < fraction for i in range(len(self))], dtype=bool)
         return self.subset(np.flatnonzero(~aside)), self.subset(np.flatnonzero(aside))
+
+    def _position(self, i: int) -> float:
+        try:
+            return _position(self.read(i))
+        except ImageError:  # stays in the rest, and is met there by whoever reads it
+            return 1.0
 
 
 @dataclass(frozen=True, eq=False)

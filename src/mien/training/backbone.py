@@ -55,6 +55,8 @@ def read_backbone(name: str, store: WeightsStore, *, sha256_expected: str | None
         data = store.path(weights).read_bytes()
         return _checked(name, data, sha256_expected or weights.sha256)
     try:
+        if path.exists() and not path.is_file():  # a device never ends
+            raise WeightsError(f"{printable(path)}: the backbone cannot be read: not a file")
         if path.stat().st_size > _LARGEST:
             raise WeightsError(f"{printable(path)}: over {_LARGEST >> 30} GB, which no backbone here has")
         data = path.read_bytes()

@@ -22,6 +22,7 @@ from mien.training import losses
 from mien.training.batches import Batches, plain_inputs
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.crops import Crops
+from mien.training.interrupts import HeldInterrupts
 from mien.training.optim import MovingAverage, make_optimizer, rate_at, set_rate
 from mien.training.options import TrainingOptions
 from mien.types import FloatArray
@@ -103,18 +104,19 @@ class Trainer:
 
         Raises:
             DataError: the loss is no number any more, or a file cannot be written.
-            KeyboardInterrupt: passed on, after a checkpoint.
+            KeyboardInterrupt: passed on, after a checkpoint of the last whole step.
         """
         torch.manual_seed(self._options.seed) if not self._epoch and not self._step else None
-        try:
-            while self._epoch < self._options.epochs and not self._patience_lost():
-                self._train_epoch(progress, checkpoint_every)
-                self._measure_epoch()
-                if on_epoch is not None:
-                    on_epoch(self.history[-1])
-        except KeyboardInterrupt:
-            self.save()
-            raise
+        with HeldInterrupts() as interrupts:
+            try:
+                while self._epoch < self._options.epochs and not self._patience_lost():
+                    self._train_epoch(progress, checkpoint_every, interrupts)
+                    self._measure_epoch(interrupts)
+                    if on_epoch is not None:
+                        on_epoch(self.history[-1])
+            except KeyboardInterrupt:
+                self.save()
+                raise
         self._average.network.load_state_dict(self._best_weights)
         return self._average.network.cpu().eval()
 
@@ -123,7 +125,7 @@ class Trainer:
         """The epoch whose weights `run` gives back, from 1 on."""
         return self._best[1] + 1 if self._best else 0
 
-    def _train_epoch(self, progress: Progress | None, checkpoint_every: float) -> None:
+    def _train_epoch(self, progress: Progress | None, checkpoint_every: float, interrupts: HeldInterrupts) -> None:
         self.network.train()
         per_epoch = len(self._batches)
         total = per_epoch * self._options.epochs
@@ -140,6 +142,7 @@ class Trainer:
             if time.monotonic() - saved > checkpoint_every:
                 self.save()
                 saved = time.monotonic()
+            interrupts.check()
         self._seconds = time.monotonic() - started
 
     def _train_step(self, inputs: Tensor, targets: Tensor) -> float:
@@ -149,8 +152,13 @@ class Trainer:
             random = np.random.default_rng([options.seed, self._epoch, _MIXING, self._step])
             share = float(random.beta(options.mixup, options.mixup))
             inputs, targets = losses.mixed(inputs, targets, share, torch.randperm(len(inputs), device=self._device))
-        with self._autocast():
-            logits = self.network(inputs)
+        try:
+            with self._autocast():
+                logits = self.network(inputs)
+        except ValueError as error:  # torch's norms, where one picture has one number for each channel
+            raise DataError(
+                f"--batch {len(inputs)}: {options.architecture} cannot be trained so ({error}); use 2 or more"
+            ) from error
         loss = losses.soft_cross_entropy(logits, targets, self._weights)
         value = loss.item()
         if not math.isfinite(value):
@@ -170,9 +178,10 @@ class Trainer:
             return nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16)
 
-    def _measure_epoch(self) -> None:
+    def _measure_epoch(self, interrupts: HeldInterrupts) -> None:
         """Measure the moving average on the validation part, keep it if it is the best, write log and checkpoint."""
         logits = predict(self._average.network, self._validation, self._size, device=self._device)
+        interrupts.check()  # before anything of this epoch is noted: a resumed run measures it again
         scores = score(logits, self._validation)
         row = {
             "epoch": self._epoch + 1,
@@ -223,6 +232,12 @@ class Trainer:
             raise DataError(f"{path}: there is no checkpoint to resume from")
         state = load_checkpoint(path)
         self._refuse_another_run(state.get("fingerprint"), path)
+        try:
+            self._take_up(state)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            raise DataError(f"{path}: a damaged checkpoint; start again in another --out") from error
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self._average.network.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from os import PathLike
@@ -18,11 +20,13 @@ from mien.datasets import ImageSet, has_split, open_image_set
 from mien.errors import DataError, DeviceError, MienError
 from mien.evaluation.calibration import abstain_threshold, fit_temperature, probabilities
 from mien.evaluation.expression import Cut, ExpressionReport, SquareCutter, evaluate_expression
+from mien.models._onnx import read_own
 from mien.models.base import CropSpec
 from mien.models.classifier import ClassifierCard, CropClassifier, check_labels, embed_card
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
 from mien.ops.atomic import written_whole
+from mien.ops.files import printable
 from mien.training.architectures import architecture
 from mien.training.backbone import NONE, Backbone, load_backbone, read_backbone
 from mien.training.batches import plain_inputs
@@ -114,11 +118,12 @@ def open_parts(
     return training, held
 
 
-def _refuse_empty_classes(images: ImageSet) -> None:
+def _refuse_empty_classes(images: ImageSet | Crops) -> None:
     present = images.targets.sum(axis=0)
     empty = [label for label, weight in zip(images.labels, present, strict=True) if weight == 0]
     if empty:
-        raise DataError(f"{images.name}: no picture of class {', '.join(empty)}; add some, or remove the class")
+        left = "is left" if isinstance(images, Crops) and images.left_out else "is there"
+        raise DataError(f"{images.name}: no picture of class {', '.join(empty)} {left}; add some, or remove the class")
 
 
 def read_data(
@@ -147,7 +152,7 @@ def read_data(
         progress: called with (done, total, what).
 
     Raises:
-        DataError: a picture cannot be read.
+        DataError: a picture cannot be read, or none of a class can be used.
     """
 
     def read(images: ImageSet, how: Cut, part: str, *, skip: bool) -> Crops:
@@ -164,8 +169,10 @@ def read_data(
         )
 
     plain = cut or SquareCutter(options.crop_size)
+    learnt = read(training, plain, "training part", skip=skip_unreadable)
+    _refuse_empty_classes(learnt)
     return TrainingData(
-        read(training, plain, "training part", skip=skip_unreadable),
+        learnt,
         read(validation, plain, "validation part", skip=skip_unreadable),
         None if unlabelled is None else read(unlabelled, face_cut or plain, "unlabelled faces", skip=True),
     )
@@ -233,7 +240,7 @@ def train(
     trained = trainer.run(progress=progress, on_epoch=on_epoch)
     write_bytes(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
     if start is not None:
-        card = replace(card, parents={**card.parents, start.name: start.sha256})
+        card = replace(card, parents={**card.parents, _word(Path(start.name).name): start.sha256})
     card = replace(card, origin=f"mien train expression: {options.architecture}, epoch {trainer.best_epoch}")
     card = calibrated(card, predict(trained, data.validation, size), data.validation)
     return _finish(trained, size, card, data, options, folder=folder, history=trainer.history)
@@ -241,7 +248,7 @@ def train(
 
 def _check_device(name: str) -> None:
     try:
-        torch.zeros(1, device=name)
+        (torch.zeros(1, device=name) + 1).item()  # some devices make tensors, and compute nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise DeviceError(f"--device {name!r}: torch does not offer it here; use cpu") from error
 
@@ -307,8 +314,13 @@ def _draft(data: TrainingData, options: TrainingOptions, *, name: str, teachers:
         calibration=f"{data.validation.name}: {len(data.validation):,} pictures that were not trained on",
         recipe_sha256=sha256(json.dumps(options.to_dict(), sort_keys=True).encode()).hexdigest(),
         data_sha256={"training": data.training.digest, "validation": data.validation.digest},
-        parents={f"teacher {path.stem}": sha256(path.read_bytes()).hexdigest() for path in teachers},
+        parents={_word(f"teacher {path.stem}"): sha256(read_own(path)[1]).hexdigest() for path in teachers},
     )
+
+
+def _word(text: str) -> str:
+    """A name from outside, as a card takes it: refused after hours of training, it would cost them."""
+    return printable(text).strip()[:100].strip() or "unnamed"
 
 
 def calibrated(card: ClassifierCard, logits: FloatArray, held: Crops) -> ClassifierCard:
@@ -333,7 +345,7 @@ def _finish(
     exported = export(network, size, card, colour=options.colour)
     setup: dict[str, str | int] = {"threads": options.threads or default_threads(), "crops": "as given"}
     report = evaluate_expression(data.validation.as_images(), CropClassifier(exported), setup=setup)
-    card = replace(card, metrics={data.validation.name: summary(report)})
+    card = replace(card, metrics={_word(data.validation.name): summary(report)})
     write_bytes(folder / MODEL, embed_card(exported, card))
     write_reports(folder, report, history)
     return TrainedModel(folder, card, report, history)
@@ -345,14 +357,45 @@ def prepare_folder(folder: Path, options: TrainingOptions, *, resume: bool) -> N
     Raises:
         DataError: it holds another run, or cannot be written.
     """
-    begun = (folder / CHECKPOINT).exists() or (folder / MODEL).exists()
-    if begun and not resume:
-        raise DataError(f"{folder}: holds a training run already; go on with --resume, or choose another --out")
+    try:
+        checkpoint, model = (folder / CHECKPOINT).exists(), (folder / MODEL).exists()
+        if resume and not checkpoint:
+            raise DataError(f"{folder / CHECKPOINT}: there is no checkpoint to resume from")
+        if (checkpoint or model) and not resume:
+            raise DataError(f"{folder}: holds a training run already; go on with --resume, or choose another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
+    if not resume:  # a resumed run has these settings, or is refused when its checkpoint is read
+        write_bytes(folder / SETTINGS, (json.dumps(options.to_dict(), indent=2) + "\n").encode())
+
+
+@contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Make the folder of a run, and keep other runs out of it, until the block or the process ends.
+
+    Raises:
+        DataError: another run is in it, or it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
-    write_bytes(folder / SETTINGS, (json.dumps(options.to_dict(), indent=2) + "\n").encode())
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs in one folder are the user's to avoid
+        yield
+        return
+    place = os.open(folder, os.O_RDONLY)  # the folder itself: a file for the lock would stay behind
+    try:
+        with suppress(OSError):  # a file system without locks: as on Windows
+            try:
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DataError(f"{folder}: another run is at work in it; choose another --out") from error
+        yield
+    finally:
+        os.close(place)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
