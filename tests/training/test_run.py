@@ -484,3 +484,13 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_checkpoint_is_named(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["uncertain", "z" * 200, "new\nline"])
+def test_a_folder_whose_name_no_class_can_have_is_named(tmp_path, name):
+    for label in ("happiness", name):
+        (tmp_path / "faces" / label).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "faces" / label / "1.png"), np.zeros((24, 24), np.uint8))
+    with pytest.raises(DataError, match="faces: classes that no model can have") as refused:
+        run.open_parts(tmp_path / "faces", validation=None, fraction=0.5)
+    assert repr(name[:10])[1:-1] in str(refused.value)

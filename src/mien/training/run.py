@@ -17,7 +17,7 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from mien.datasets import ImageSet, has_split, open_image_set
-from mien.errors import DataError, DeviceError, MienError
+from mien.errors import DataError, DeviceError, MienError, ModelError
 from mien.evaluation.calibration import abstain_threshold, fit_temperature, probabilities
 from mien.evaluation.expression import Cut, ExpressionReport, SquareCutter, evaluate_expression
 from mien.models._onnx import read_own
@@ -109,7 +109,10 @@ def open_parts(
         raise DataError(
             f"the validation part has the classes {', '.join(held.labels)}; training has {', '.join(training.labels)}"
         )
-    check_labels(training.labels)
+    try:
+        check_labels(training.labels)
+    except ModelError as error:  # which blames a card: here it is the names of the user's folders
+        raise DataError(f"{training.name}: classes that no model can have ({str(error).partition(': ')[2]})") from error
     training, held = training.for_training(), held.for_measuring()
     for part, what in ((training, "training"), (held, "validation")):
         if not len(part):
