@@ -20,6 +20,12 @@ def test_no_warm_up_starts_at_the_top():
     assert rate_at(0, 100, TrainingOptions(warmup=0)) == 1
 
 
+def test_a_short_run_gets_over_its_warm_up():
+    rates = [rate_at(step, 60, TrainingOptions(warmup=300)) for step in range(60)]
+    assert max(rates) > 0.9
+    assert rates[0] < 0.1
+
+
 class Net(nn.Module):
     def __init__(self):
         super().__init__()

@@ -10,7 +10,8 @@ import typer
 
 from mien.cli import evaluate_expression, options
 from mien.cli.console import Commands, print_json, progress_bar, stdout
-from mien.cli.targets import check_target, write_text
+from mien.cli.targets import check_target
+from mien.ops.atomic import write_whole
 
 # The models, numpy and rich are imported where they are needed: `mien --help` waits for none of them.
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def verification(
         report = evaluate_verification(listed, describe, progress=progress)
     _print(report, as_json=as_json)  # first: a full disk must not take what minutes of work gave
     if out is not None:
-        write_text(out, json.dumps(report.to_dict(), indent=2) + "\n")
+        write_whole(out, json.dumps(report.to_dict(), indent=2) + "\n")
     if roc is not None:
         plot_roc(report, roc)
 

@@ -10,8 +10,9 @@ import typer
 
 from mien.cli import options
 from mien.cli.console import EXIT_BAD_INPUT, print_json, progress_bar, report_error, stdout
-from mien.cli.targets import check_target, write_text
+from mien.cli.targets import check_target
 from mien.errors import MienError
+from mien.ops.atomic import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -197,7 +198,7 @@ def _write_report(report: ExpressionReport, out: Path | None) -> None:
             text = to_html(report, report_pictures(report.figures))
         except MienError:  # no matplotlib: the tables say it all
             text = to_html(report)
-    write_text(out, text)
+    write_whole(out, text)
 
 
 def _draw(report: ExpressionReport, pictures: dict[str, Path | None]) -> None:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mien.analyzer import FaceAnalyzer, Task
+    from mien.evaluation.expression import Cut
+    from mien.training.framing import Template
 
 Detector = Annotated[str, typer.Option("--detector", help="Detector; see `mien models list`.")]
 Embedder = Annotated[
@@ -113,3 +115,11 @@ def make_analyzer(
         device=device,
         store=WeightsStore(progress=DownloadBars()),
     )
+
+
+def face_cut(size: int, template: Template) -> Cut:
+    """Finds the face of a photograph and cuts it as `mien analyze` will."""
+    from mien.evaluation.expression import FaceCutter
+    from mien.models.base import CropSpec
+
+    return FaceCutter(make_analyzer(only=("detect",)).detector, CropSpec(size, template))

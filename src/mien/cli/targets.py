@@ -1,11 +1,10 @@
-"""Files that commands write beside what they print: refused before the work where possible, never half there."""
+"""Files that commands write beside what they print: refused before the work where possible."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mien.errors import MienError
-from mien.ops.atomic import written_whole
 
 
 def check_target(path: Path) -> None:
@@ -18,16 +17,3 @@ def check_target(path: Path) -> None:
         raise MienError(f"{path}: cannot be written: it is a folder; name a file in it")
     if not path.parent.is_dir():
         raise MienError(f"{path}: its folder does not exist; make it first")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file, or nothing.
-
-    Raises:
-        MienError: it cannot be written.
-    """
-    try:
-        with written_whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise MienError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mien.datasets.base import ImageSet
     from mien.evaluation.expression import Cut, ExpressionReport
     from mien.training.classical import ClassicalModel
-    from mien.training.framing import Template
 
 MODEL = "model.onnx"
 _MOST_TOLD = 10
@@ -103,7 +102,7 @@ def classical(
     )
     training, held = _open(data, validation, task)
     template = people_template(size) if task is Task.PEOPLE else face_template(size)
-    cut = _face_cut(size, template) if align else None
+    cut = options.face_cut(size, template) if align else None
     with progress_bar("reading", results_last=True) as progress:
         model = train_classical(
             training,
@@ -144,14 +143,6 @@ def _open(data: Path, validation: Path | None, task: Task) -> tuple[ImageSet, Im
     if has_split(place, "validation"):
         return training, open_image_set(place, split="validation", task=task.value)
     return training, None if validation is None else open_image_set(validation, task=task.value)
-
-
-def _face_cut(size: int, template: Template) -> Cut:
-    from mien.evaluation.expression import FaceCutter
-    from mien.models.base import CropSpec
-
-    analyzer = options.make_analyzer(only=("detect",))
-    return FaceCutter(analyzer.load().detector, CropSpec(size, template))
 
 
 def _measured(

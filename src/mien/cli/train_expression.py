@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mien.datasets import ImageSet
-    from mien.evaluation.expression import Cut
     from mien.training.run import TrainedModel, TrainingData
 
 _INSTALL = "training needs more packages: pip install 'mien[train]'"
@@ -81,18 +81,23 @@ def expression(
             help="Blocks of the backbone that stay as they are (99: all); -1: none.", min=-1, rich_help_panel=_NETWORK
         ),
     ] = -1,
-    epochs: Annotated[int, typer.Option(min=1, rich_help_panel=_COURSE)] = 12,
-    batch: Annotated[int, typer.Option(min=1, rich_help_panel=_COURSE)] = 96,
+    epochs: Annotated[int, typer.Option(help="Passes over the training part.", min=1, rich_help_panel=_COURSE)] = 12,
+    batch: Annotated[int, typer.Option(help="Pictures a step.", min=2, rich_help_panel=_COURSE)] = 96,
     optimizer: Annotated[str, typer.Option(help="adamw, adam or sgd.", rich_help_panel=_COURSE)] = "adamw",
     learning_rate: Annotated[
         float, typer.Option(help="The highest; 0: the architecture's.", min=0, max=10, rich_help_panel=_COURSE)
     ] = 0.0,
-    weight_decay: Annotated[float, typer.Option(min=0, max=1, rich_help_panel=_COURSE)] = 0.05,
+    weight_decay: Annotated[
+        float, typer.Option(help="Of weights, not of biases and norms.", min=0, max=1, rich_help_panel=_COURSE)
+    ] = 0.05,
     schedule: Annotated[
         str, typer.Option(help="cosine, one-cycle, step or constant.", rich_help_panel=_COURSE)
     ] = "cosine",
     warmup: Annotated[
-        int, typer.Option(help="Steps in which the learning rate rises.", min=0, rich_help_panel=_COURSE)
+        int,
+        typer.Option(
+            help="Steps in which the learning rate rises; a fifth of the run at most.", min=0, rich_help_panel=_COURSE
+        ),
     ] = 300,
     clip: Annotated[
         float, typer.Option(help="Largest norm of the gradient; 0: any.", min=0, rich_help_panel=_COURSE)
@@ -150,9 +155,12 @@ def expression(
     """
     try:
         from mien.training import run
+        from mien.training.framing import face_template
         from mien.training.options import TrainingOptions
     except ImportError as error:
         raise MienError(f"{_INSTALL} ({error.name} is missing)") from error
+    if find_spec("matplotlib") is None:  # needed for the report: said now, not after hours
+        raise MienError(f"{_INSTALL} (matplotlib is missing)")
     settings = TrainingOptions.checked(
         architecture=architecture, input_size=input_size, crop_size=crop_size, colour=colour, freeze=freeze,
         epochs=epochs, batch=batch, optimizer=optimizer, learning_rate=learning_rate, weight_decay=weight_decay,
@@ -164,7 +172,7 @@ def expression(
     with run.held_folder(out):
         run.prepare_folder(out, settings, resume=resume)
         photographs = _photographs(unlabelled, parts[0].labels)
-        cut = _face_cut(crop_size) if align or photographs is not None else None
+        cut = options.face_cut(crop_size, face_template(crop_size)) if align or photographs is not None else None
         with progress_bar("training", results_last=True) as progress:
             crops = run.read_data(
                 *parts,
@@ -205,21 +213,11 @@ def _photographs(paths: list[Path] | None, labels: tuple[str, ...]) -> ImageSet 
     return open_unlabelled(paths, labels) if paths else None
 
 
-def _face_cut(crop_size: int) -> Cut:
-    """Finds the face of a photograph and cuts it as `mien analyze` will."""
-    from mien.evaluation.expression import FaceCutter
-    from mien.models.base import CropSpec
-    from mien.training.framing import face_template
-
-    detector = options.make_analyzer(only=("detect",)).detector
-    return FaceCutter(detector, CropSpec(crop_size, face_template(crop_size)))
-
-
 def _name(out: Path) -> str:
     """A name for the model from that of its folder."""
     import re
 
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).strip("-._") or "expression"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).strip("-._")[:100] or "expression"
 
 
 def _tell(trained: TrainedModel, data: TrainingData, *, as_json: bool) -> None:
@@ -232,5 +230,7 @@ def _tell(trained: TrainedModel, data: TrainingData, *, as_json: bool) -> None:
     for crops in (data.training, data.validation, data.unlabelled):
         if crops is not None and crops.left_out:
             note(f"{crops.name}: {crops.left_out:,} pictures left out (unreadable, or no face found)")
+    if data.training.shared:
+        note(f"{data.training.name}: {data.training.shared:,} pictures left out that the validation part has, too")
     note(f"measured on {trained.report.data}; report, pictures and log: {trained.folder}")
     note(f"use it: mien analyze --expression-model {trained.model} PHOTO")

@@ -74,24 +74,46 @@ class ImageSet:
         return self.subset(np.flatnonzero(self.truth != NO_ANSWER))
 
     def split(self, fraction: float) -> tuple[ImageSet, ImageSet]:
-        """Set a part aside, chosen by the pictures' own pixels.
+        """Set a part of every class aside, chosen by the pictures' own pixels.
 
         Needs no seed, does not depend on order or names, and equal pictures (data sets hold many) stay together.
 
+        A picture that cannot be read is not set aside: whoever reads the rest meets it there.
+
         Args:
-            fraction: of the pictures that is set aside, about.
+            fraction: of each class that is set aside, about: at least one picture of those with two or more.
 
         Returns:
             The rest, and the part set aside.
         """
-        aside = np.array([self._position(i) < fraction for i in range(len(self))], dtype=bool)
+        positions = np.array([self._position(i) for i in range(len(self))])
+        main = np.where(self.targets.any(axis=1), self.targets.argmax(axis=1), len(self.labels))
+        aside = np.zeros(len(self), dtype=bool)
+        for label in np.unique(main):
+            (of_class,) = np.nonzero(main == label)
+            aside[of_class] = _first(positions[of_class], fraction)
         return self.subset(np.flatnonzero(~aside)), self.subset(np.flatnonzero(aside))
 
     def _position(self, i: int) -> float:
+        """Where in [0, 1) picture i falls, by the hash of its pixels; 1 where it cannot be read."""
         try:
-            return _position(self.read(i))
-        except ImageError:  # stays in the rest, and is met there by whoever reads it
+            pixels = self.read(i)
+        except ImageError:
             return 1.0
+        return int.from_bytes(sha256(pixels.tobytes()).digest()[:8], "big") / 2**64
+
+
+def _first(positions: npt.NDArray[np.float64], fraction: float) -> npt.NDArray[np.bool_]:
+    """(N,) bool: the first `fraction`, equal ones together; neither none nor all, where that can be."""
+    places = np.unique(positions[positions < 1])
+    ranks = np.searchsorted(np.sort(positions), places, side="right")  # how many come with each place
+    wanted = max(round(fraction * len(positions)), 1)
+    possible = places[ranks < len(positions)]
+    if not len(possible):
+        return np.zeros(len(positions), dtype=bool)
+    last = possible[np.abs(ranks[: len(possible)] - wanted).argmin()]
+    chosen: npt.NDArray[np.bool_] = positions <= last
+    return chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +156,3 @@ def choose_part(name: str, parts: Mapping[Split | None, _Part], split: Split | N
     if split is None:
         raise DataError(f"{name}: it has several parts ({have}); say which one")
     raise DataError(f"{name}: it has no {split} part (it has: {have})")
-
-
-def _position(picture: ImageArray) -> float:
-    """Where in [0, 1) a picture falls, by the hash of its pixels."""
-    return int.from_bytes(sha256(picture.tobytes()).digest()[:8], "big") / 2**64

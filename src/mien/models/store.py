@@ -18,7 +18,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,13 +178,11 @@ class WeightsStore:
     def first_time(self, what: str) -> bool:
         """Whether something is said for the first time with this store; True again where that cannot be kept."""
         mark = self.root / "said" / _plain(what)
-        try:
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch(exist_ok=False)
-        except FileExistsError:
+        if mark.is_file():
             return False
-        except OSError:  # a cache that cannot be written, say
-            return True
+        with suppress(OSError):  # a cache that cannot be written, say
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
         return True
 
     def _target(self, weights: WeightsFile) -> Path:

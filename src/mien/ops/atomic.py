@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 
+from mien.errors import MienError
+
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
@@ -29,6 +31,20 @@ def written_whole(target: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError, ValueError):  # an error before this one is the one to report
             temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole, or not at all; of a text, what UTF-8 cannot hold is escaped.
+
+    Raises:
+        MienError: it cannot be written.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise MienError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes, each with its own chance; `strength` scales ranges and chances together.
+    """Random changes, each with its own chance; `strength` scales how far geometry and light go, how often the rest.
 
     Attributes:
         strength: 0 changes nothing; 1 suits faces of 48 pixels.

@@ -56,7 +56,7 @@ def read_backbone(name: str, store: WeightsStore, *, sha256_expected: str | None
         return _checked(name, data, sha256_expected or weights.sha256)
     try:
         if path.exists() and not path.is_file():  # a device never ends
-            raise WeightsError(f"{printable(path)}: the backbone cannot be read: not a file")
+            raise WeightsError(f"{printable(path)}: not a file")
         if path.stat().st_size > _LARGEST:
             raise WeightsError(f"{printable(path)}: over {_LARGEST >> 30} GB, which no backbone here has")
         data = path.read_bytes()

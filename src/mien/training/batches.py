@@ -5,7 +5,7 @@ What batch b of epoch e holds depends on nothing but the seed: neither on thread
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 
@@ -45,11 +45,11 @@ class Batches:
         )
 
     def __len__(self) -> int:
-        """Batches of an epoch; what is left over waits for the next."""
+        """Batches of an epoch; the pictures that do not fill one are left out, others in each epoch."""
         return len(self._crops) // self._batch
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from batch `first` on."""
+    def epoch(self, epoch: int, first: int = 0) -> Generator[Batch, None, None]:
+        """The batches of an epoch, from batch `first` on; whoever leaves before the last closes the generator."""
         order = self._order(epoch)
         wanted = [order[b * self._batch : (b + 1) * self._batch] for b in range(first, len(self))]
         positions = range(first * self._batch, len(self) * self._batch)
@@ -101,7 +101,7 @@ def _resampled(order: IndexArray, weights: FloatArray, rng: np.random.Generator)
     return rng.permutation(drawn)
 
 
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+def _ahead(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
     """The same batches, made by a thread while the last ones are in use."""
     queue: Queue[Batch | BaseException | None] = Queue(_AHEAD)
     stopped = Event()

@@ -35,7 +35,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        UnpicklingError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise DataError(f"{path}: not a checkpoint that can be read; start again without --resume") from error
     if not isinstance(state, dict):
         raise DataError(f"{path}: not a checkpoint; start again without --resume")

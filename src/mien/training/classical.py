@@ -19,10 +19,10 @@ import numpy as np
 
 from mien.datasets.base import ImageSet, IndexArray
 from mien.errors import DataError, ImageError, MienError
-from mien.evaluation.calibration import abstain_threshold, fit_temperature, probabilities
 from mien.evaluation.expression import Cut, SquareCutter
 from mien.models.base import CropSpec
 from mien.models.classifier import ClassifierCard, CropClassifier, check_labels, embed_card
+from mien.training.calibrated import calibrated
 from mien.training.classical_graph import ForestHead, Head, KernelHead, LinearHead, NeighbourHead, build
 from mien.training.features import FeatureSpec, describe
 from mien.training.framing import Template, face_template
@@ -30,8 +30,6 @@ from mien.types import FloatArray, ImageArray
 
 ClassifierName = Literal["linear-svm", "rbf-svm", "knn", "forest"]
 CLASSIFIERS: tuple[ClassifierName, ...] = ("linear-svm", "rbf-svm", "knn", "forest")
-UNCERTAIN_SHARE = 0.1
-"""Share of the validation faces whose answer becomes "uncertain"."""
 FEATURES_KEY = "mien-features"
 """In the file's metadata: the features' parameters and all options, as JSON."""
 
@@ -217,7 +215,7 @@ def train_classical(
         data_sha256={"training": learnt.digest, "validation": held.digest},
     )
     data = build(features, head, {FEATURES_KEY: _recipe(features, classifier, options, seed)})
-    card = _calibrated(CropClassifier(embed_card(data, card)), card, held)
+    card = calibrated(card, CropClassifier(embed_card(data, card)).logits(held.crops), held.truth)
     data = embed_card(data, card)
     return ClassicalModel(
         data, CropClassifier(data), measurable, len(learnt.truth), tuple(reader.faceless), tuple(reader.bad), single
@@ -380,26 +378,6 @@ def _refuse_empty_classes(learnt: _Described) -> None:
     if empty:
         few = f"{', '.join(empty[:5])}{' ...' if len(empty) > 5 else ''}"
         raise DataError(f"{images.name}: no picture to learn from of class {few}; add some, or remove the class")
-
-
-# Calibrating
-
-
-def _calibrated(classifier: CropClassifier, card: ClassifierCard, held: _Described) -> ClassifierCard:
-    """With the temperature at which the held-out answers are most likely, and the threshold of `uncertain`.
-
-    The targets are Platt's (1999): not 1, but (n + 1) / (n + 2) after n right answers, so that a few pictures that are
-    all right do not make the model certain.
-    """
-    logits = classifier.logits(held.crops)
-    counts = np.bincount(held.truth, minlength=len(card.labels)).astype(np.float64)[held.truth]
-    doubt = 1 / (counts + 2)
-    targets = np.repeat(doubt[:, None] / (len(card.labels) - 1), len(card.labels), axis=1)
-    targets[np.arange(len(targets)), held.truth] = 1 - doubt
-    temperature = round(fit_temperature(logits, targets), 4)
-    confidences = probabilities(logits, temperature).max(axis=1)
-    threshold = round(float(abstain_threshold(np.minimum(confidences, 1.0), UNCERTAIN_SHARE)), 4)
-    return replace(card, temperature=temperature, threshold=threshold)
 
 
 # Fitting

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from shutil import disk_usage
 
 import cv2
 import numpy as np
@@ -34,6 +36,7 @@ class Crops:
         name: of the set, as reports call it.
         protocol: how `truth` was made.
         left_out: number of pictures of the set that could not be read or showed no face.
+        shared: number of crops left out because another part has them, see `without`.
     """
 
     labels: tuple[str, ...]
@@ -43,6 +46,7 @@ class Crops:
     name: str
     protocol: str
     left_out: int = 0
+    shared: int = 0
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -56,6 +60,19 @@ class Crops:
 
         items = [str(i) for i in range(len(self))]
         return ImageSet(self.name, self.protocol, self.labels, items, self.targets, self.truth, read)
+
+    def without(self, others: Crops) -> Crops:
+        """These, less the crops that another part has too; they lie in the same place, which gives them up."""
+        known = {sha256(crop.data).digest() for crop in map(np.ascontiguousarray, others.pixels)}
+        new = [sha256(np.ascontiguousarray(crop).data).digest() not in known for crop in self.pixels]
+        (kept,) = np.nonzero(np.array(new, dtype=bool))
+        if len(kept) == len(self):
+            return self
+        if not len(kept):
+            raise DataError(f"{self.name}: every picture is in the validation part too; nothing is left to learn from")
+        pixels = _only(self.pixels, kept)
+        shared = len(self) - len(kept)
+        return replace(self, pixels=pixels, targets=self.targets[kept], truth=self.truth[kept], shared=shared)
 
     @property
     def digest(self) -> str:
@@ -84,15 +101,15 @@ def read_crops(
         cut: from picture to crop, or None where the picture shows no face.
         size: side of the crops that `cut` gives.
         colour: RGB, or grey.
-        spill: file for crops that are too many for memory.
+        spill: file for crops that are too many for memory; its folder must have room for them.
         skip_unreadable: leave pictures out that cannot be read, instead of refusing the set.
         progress: called with (done, total).
 
     Raises:
-        DataError: a picture cannot be read, and may not be skipped; or no picture shows a face.
+        DataError: a picture cannot be read, and may not be skipped; no picture shows a face; or the disk is full.
     """
     shape = (len(images), size, size, *((3,) if colour else ()))
-    pixels = np.empty(shape, np.uint8) if spill is None or np.prod(shape) <= IN_MEMORY else _spilled(spill, shape)
+    pixels = np.empty(shape, np.uint8) if spill is None or math.prod(shape) <= IN_MEMORY else _spilled(spill, shape)
     unreadable: dict[int, ImageError] = {}
     faceless: set[int] = set()
 
@@ -127,7 +144,7 @@ def read_crops(
     kept = np.setdiff1d(np.arange(len(images)), sorted(lost))
     return Crops(
         images.labels,
-        pixels[kept] if lost else pixels,
+        _only(pixels, kept) if lost else pixels,
         images.targets[kept],
         images.truth[kept],
         images.name,
@@ -136,8 +153,23 @@ def read_crops(
     )
 
 
+def _only(pixels: ImageArray, kept: IndexArray) -> ImageArray:
+    """Those crops, moved together where they lie: a copy might not fit into memory."""
+    for place, i in enumerate(kept):
+        pixels[place] = pixels[i]
+    return pixels[: len(kept)]
+
+
 def _spilled(path: Path, shape: tuple[int, ...]) -> ImageArray:
+    """A file for crops; writing to it on a full disk would end the process, so room is looked for first."""
     try:
+        path.unlink(missing_ok=True)
+        wanted, free = math.prod(shape), disk_usage(path.parent).free
+        if wanted > free:
+            raise DataError(
+                f"{path}: the crops of the data set take {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free here;"
+                " make room, or choose another --out"
+            )
         return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     except OSError as error:
         raise DataError(f"{path}: the crops of the data set cannot be written: {error.strerror or error}") from error

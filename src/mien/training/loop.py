@@ -6,7 +6,8 @@ import csv
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from torch import Tensor, nn
 from mien.errors import DataError
 from mien.evaluation.calibration import probabilities
 from mien.evaluation.classification import classification_report
-from mien.ops.atomic import written_whole
+from mien.ops.atomic import write_whole
 from mien.training import losses
 from mien.training.batches import Batches, plain_inputs
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.crops import Crops
-from mien.training.interrupts import HeldInterrupts
+from mien.training.interrupts import interrupts_wait
 from mien.training.optim import MovingAverage, make_optimizer, rate_at, set_rate
 from mien.training.options import TrainingOptions
 from mien.types import FloatArray
@@ -47,7 +48,7 @@ class Trainer:
         size: side of the network's input.
         folder: of the run: checkpoint, log, TensorBoard.
         rate: the highest learning rate.
-        pretrained: whether the network stands on a backbone.
+        backbone: SHA-256 of the weights that the network started from, or None.
     """
 
     def __init__(
@@ -60,18 +61,19 @@ class Trainer:
         size: int,
         folder: Path,
         rate: float,
-        pretrained: bool,
+        backbone: str | None = None,
     ) -> None:
         self._device = torch.device(options.device)
         self.network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average = MovingAverage(self.network, options.ema)
-        self._optimizer = make_optimizer(self.network, options, rate, pretrained=pretrained)
+        self._optimizer = make_optimizer(self.network, options, rate, pretrained=backbone is not None)
         self._batches = Batches(training, options, size)
         self._validation = validation
         self._options = options
         self._size = size
         self._folder = folder
         self._weights = self._loss_weights(training)
+        self._backbone = backbone
         self._fingerprint = {"options": options.to_dict(), "training": training.digest, "validation": validation.digest}
         self._epoch, self._step, self._loss_sum = 0, 0, 0.0  # _step counts within the epoch
         self._seconds = 0.0
@@ -104,19 +106,19 @@ class Trainer:
 
         Raises:
             DataError: the loss is no number any more, or a file cannot be written.
-            KeyboardInterrupt: passed on, after a checkpoint of the last whole step.
+            KeyboardInterrupt: passed on, after a checkpoint; so is the SystemExit that the command line makes of it.
         """
-        torch.manual_seed(self._options.seed) if not self._epoch and not self._step else None
-        with HeldInterrupts() as interrupts:
-            try:
-                while self._epoch < self._options.epochs and not self._patience_lost():
-                    self._train_epoch(progress, checkpoint_every, interrupts)
-                    self._measure_epoch(interrupts)
-                    if on_epoch is not None:
-                        on_epoch(self.history[-1])
-            except KeyboardInterrupt:
-                self.save()
-                raise
+        if not self._epoch and not self._step:
+            torch.manual_seed(self._options.seed)
+        try:
+            while self._epoch < self._options.epochs and not self._patience_lost():
+                self._train_epoch(progress, checkpoint_every)
+                self._measure_epoch()
+                if on_epoch is not None:
+                    on_epoch(self.history[-1])
+        except (KeyboardInterrupt, SystemExit):
+            self.save()
+            raise
         self._average.network.load_state_dict(self._best_weights)
         return self._average.network.cpu().eval()
 
@@ -125,24 +127,24 @@ class Trainer:
         """The epoch whose weights `run` gives back, from 1 on."""
         return self._best[1] + 1 if self._best else 0
 
-    def _train_epoch(self, progress: Progress | None, checkpoint_every: float, interrupts: HeldInterrupts) -> None:
+    def _train_epoch(self, progress: Progress | None, checkpoint_every: float) -> None:
         self.network.train()
         per_epoch = len(self._batches)
         total = per_epoch * self._options.epochs
         started = saved = time.monotonic()
-        batches = self._batches.epoch(self._epoch, self._step)
-        for inputs, targets in batches:
-            done = self._epoch * per_epoch + self._step
-            set_rate(self._optimizer, rate_at(done, total, self._options))
-            self._loss_sum += self._train_step(inputs.to(self._device), targets.to(self._device))
-            self._average.update(self.network, done)
-            self._step += 1
-            if progress is not None:
-                progress(done + 1, total, f"epoch {self._epoch + 1}, loss {self._loss_sum / self._step:.3f}")
-            if time.monotonic() - saved > checkpoint_every:
-                self.save()
-                saved = time.monotonic()
-            interrupts.check()
+        with closing(self._batches.epoch(self._epoch, self._step)) as batches:
+            for inputs, targets in batches:
+                done = self._epoch * per_epoch + self._step
+                set_rate(self._optimizer, rate_at(done, total, self._options))
+                with interrupts_wait():
+                    self._loss_sum += self._train_step(inputs.to(self._device), targets.to(self._device))
+                    self._average.update(self.network, done)
+                    self._step += 1
+                if progress is not None:
+                    progress(done + 1, total, f"epoch {self._epoch + 1}, loss {self._loss_sum / self._step:.3f}")
+                if time.monotonic() - saved > checkpoint_every:
+                    self.save()
+                    saved = time.monotonic()
         self._seconds = time.monotonic() - started
 
     def _train_step(self, inputs: Tensor, targets: Tensor) -> float:
@@ -178,10 +180,9 @@ class Trainer:
             return nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16)
 
-    def _measure_epoch(self, interrupts: HeldInterrupts) -> None:
-        """Measure the moving average on the validation part, keep it if it is the best, write log and checkpoint."""
+    def _measure_epoch(self) -> None:
+        """Measure the moving average on the validation part, and end the epoch."""
         logits = predict(self._average.network, self._validation, self._size, device=self._device)
-        interrupts.check()  # before anything of this epoch is noted: a resumed run measures it again
         scores = score(logits, self._validation)
         row = {
             "epoch": self._epoch + 1,
@@ -190,8 +191,13 @@ class Trainer:
             "learning_rate": self._optimizer.param_groups[0]["lr"],
             "seconds": round(self._seconds, 1),
         }
+        with interrupts_wait():
+            self._end_epoch(row)
+
+    def _end_epoch(self, row: dict[str, float]) -> None:
+        """Keep the weights if they are the best, write checkpoint and log."""
         self.history.append(row)
-        value = -scores["loss"] if self._options.metric == "loss" else scores[self._options.metric]
+        value = -row["loss"] if self._options.metric == "loss" else row[self._options.metric]
         if self._best is None or value > self._best[0]:
             self._best = (value, self._epoch)
             self._best_weights = {k: v.detach().cpu().clone() for k, v in self._average.network.state_dict().items()}
@@ -212,6 +218,8 @@ class Trainer:
             "average": self._average.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
+            "backbone": self._backbone,
             "epoch": self._epoch,
             "step": self._step,
             "loss_sum": self._loss_sum,
@@ -225,23 +233,26 @@ class Trainer:
         """Go on from the checkpoint in the folder.
 
         Raises:
-            DataError: there is none, or it belongs to other data or settings.
+            DataError: there is none, it belongs to other data or settings, or is damaged.
         """
         path = self._folder / CHECKPOINT
-        if not path.exists():
-            raise DataError(f"{path}: there is no checkpoint to resume from")
+        refuse_nothing_to_resume(self._folder)
         state = load_checkpoint(path)
         self._refuse_another_run(state.get("fingerprint"), path)
+        if state.get("backbone", self._backbone) != self._backbone:
+            raise DataError(f"{path}: a run from another backbone; use that again, or another --out")
         try:
-            self._take_up(state)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            raise DataError(f"{path}: a damaged checkpoint; start again in another --out") from error
+            self._restore(state)
+        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path}: the checkpoint is damaged; start again in another --out") from error
 
-    def _take_up(self, state: Mapping[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self._average.network.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
+        if random := state.get("random_cuda"):
+            torch.cuda.set_rng_state_all(random)
         self._epoch, self._step, self._loss_sum = state["epoch"], state["step"], state["loss_sum"]
         self.history, self._best_weights = state["history"], state["best_weights"]
         self._best = tuple(state["best"]) if state["best"] else None
@@ -256,6 +267,16 @@ class Trainer:
         ]
         what = "; ".join(changed) or "the pictures or their labels have changed"
         raise DataError(f"{path}: a run with other settings or data ({what}); use those again, or another --out")
+
+
+def refuse_nothing_to_resume(folder: Path) -> None:
+    """Say that a folder holds no checkpoint.
+
+    Raises:
+        DataError: it holds none.
+    """
+    if not (folder / CHECKPOINT).exists():
+        raise DataError(f"{folder / CHECKPOINT}: there is no checkpoint to resume from")
 
 
 @torch.no_grad()
@@ -294,9 +315,9 @@ def write_tensorboard(folder: Path, row: Mapping[str, float]) -> None:
 
     epoch = int(row["epoch"])
     try:
-        with SummaryWriter(str(folder), purge_step=epoch) as writer:  # type: ignore[no-untyped-call]
+        with SummaryWriter(str(folder), purge_step=epoch) as writer:
             for name in COLUMNS[1:]:
-                writer.add_scalar(name, row[name], epoch)  # type: ignore[no-untyped-call]
+                writer.add_scalar(name, row[name], epoch)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
@@ -305,12 +326,10 @@ def write_log(path: Path, history: list[dict[str, float]]) -> None:
     """Write the log of all epochs, as CSV.
 
     Raises:
-        DataError: it cannot be written.
+        MienError: it cannot be written.
     """
-    try:
-        with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in history)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in history)
+    write_whole(path, text.getvalue())

@@ -14,6 +14,7 @@ from mien.training.options import TrainingOptions
 _HEAD = "head."
 _ONE_CYCLE_RISE = 0.3  # part of the run in which the rate rises
 _STEPS = (0.5, 0.75)  # parts of the run after which the rate falls to a tenth
+_LONGEST_WARMUP = 5  # one part in so many of a run
 _LAST = 0.01  # of the highest rate, where a cosine ends
 
 
@@ -52,8 +53,12 @@ def set_rate(optimizer: torch.optim.Optimizer, part: float) -> None:
 
 
 def rate_at(step: int, total: int, options: TrainingOptions) -> float:
-    """The part of the highest learning rate at which step `step` of `total` is taken, in (0, 1]."""
-    warm = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
+    """The part of the highest learning rate at which step `step` of `total` is taken, in (0, 1].
+
+    A short run warms up in a fifth of its steps at most; "one-cycle" rises by itself.
+    """
+    warmup = min(options.warmup, total // _LONGEST_WARMUP)
+    warm = min(1.0, (step + 1) / warmup) if warmup else 1.0
     done = step / max(total, 1)
     if options.schedule == "cosine":
         return warm * _cosine(done)

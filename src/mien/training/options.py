@@ -25,15 +25,15 @@ class TrainingOptions:
         crop_size: side in pixels of the crops that the model gets in use; the exported graph enlarges them to
             `input_size`. FER+ has 48: more than the training data hold cannot be learnt from.
         colour: whether the network sees colours; without, colour and grey pictures give the same answer.
-        freeze: how many blocks of a backbone (and its stem) stay as they are; -1 none, all of it with a large number.
+        freeze: the stem of a backbone and that many of its blocks stay as they are (99: all of it); -1: nothing does.
         epochs: passes over the training part.
         batch: pictures a step.
         optimizer: "adamw", "adam" or "sgd" (with Nesterov momentum of 0.9).
-        learning_rate: the highest; 0 takes the architecture's.
+        learning_rate: the highest; 0 takes the architecture's, which suits AdamW.
         head_rate: how many times faster a new head on a backbone learns.
         weight_decay: of weights, not of biases and norms.
         schedule: of the learning rate after the warm-up.
-        warmup: steps in which the learning rate rises from 0.
+        warmup: steps in which the learning rate rises from 0, a fifth of the run at most; "one-cycle" needs none.
         clip: largest norm of the gradient; 0 does not clip.
         ema: decay of the moving average of the weights, which is what is measured and exported; 0 for none.
         loss: "votes" trains towards the shares of the raters' votes, "majority" towards the class with the most.

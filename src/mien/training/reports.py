@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.errors import MienError
 from mien.evaluation.classification_plots import plot_confusion, plot_learning_curves, plot_reliability, report_pictures
 from mien.evaluation.expression import ExpressionReport
 from mien.evaluation.report_pages import to_html, to_markdown
-from mien.ops.atomic import written_whole
+from mien.ops.atomic import write_whole
+
+_LONGEST_TITLE = 80  # characters of a picture's title: longer ones leave no room for the picture
 
 
 def summary(report: ExpressionReport) -> dict[str, Any]:
@@ -41,19 +42,11 @@ def write_reports(folder: Path, report: ExpressionReport, history: Sequence[Mapp
     Raises:
         MienError: one cannot be written, or matplotlib is missing.
     """
-    title = f"{report.model} on {report.data}"
-    _write(folder / "report.json", json.dumps(report.to_dict(), indent=2) + "\n")
-    _write(folder / "report.md", to_markdown(report))
-    _write(folder / "report.html", to_html(report, report_pictures(report.figures)))
+    title = f"{report.model} on {report.data}"[:_LONGEST_TITLE]
+    write_whole(folder / "report.json", json.dumps(report.to_dict(), indent=2) + "\n")
+    write_whole(folder / "report.md", to_markdown(report))
+    write_whole(folder / "report.html", to_html(report, report_pictures(report.figures)))
     plot_confusion(report.figures, folder / "confusion.png", title=title)
     plot_reliability(report.figures, folder / "reliability.png", title=title)
     if history:
-        plot_learning_curves(history, folder / "curves.png", title=report.model)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with written_whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise MienError(f"{path}: cannot be written: {error.strerror or error}") from error
+        plot_learning_curves(history, folder / "curves.png", title=report.model[:_LONGEST_TITLE])

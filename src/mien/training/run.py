@@ -17,32 +17,31 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from mien.datasets import ImageSet, has_split, open_image_set
-from mien.errors import DataError, DeviceError, MienError, ModelError
-from mien.evaluation.calibration import abstain_threshold, fit_temperature, probabilities
+from mien.errors import DataError, DeviceError, ModelError
 from mien.evaluation.expression import Cut, ExpressionReport, SquareCutter, evaluate_expression
 from mien.models._onnx import read_own
 from mien.models.base import CropSpec
 from mien.models.classifier import ClassifierCard, CropClassifier, check_labels, embed_card
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
-from mien.ops.atomic import written_whole
+from mien.ops.atomic import write_whole
 from mien.ops.files import printable
 from mien.training.architectures import architecture
 from mien.training.backbone import NONE, Backbone, load_backbone, read_backbone
 from mien.training.batches import plain_inputs
+from mien.training.calibrated import calibrated
 from mien.training.crops import Crops, read_crops
 from mien.training.export import export
 from mien.training.framing import face_template
-from mien.training.loop import CHECKPOINT, Trainer, predict
+from mien.training.loop import CHECKPOINT, Trainer, predict, refuse_nothing_to_resume
 from mien.training.options import TrainingOptions
 from mien.training.reports import summary, write_reports
 from mien.training.teachers import blend, teach
-from mien.types import FloatArray
 
 MODEL, WEIGHTS, SETTINGS = "model.onnx", "weights.safetensors", "settings.json"
-UNCERTAIN_SHARE = 0.1
-"""Share of the validation faces whose answer becomes "uncertain"."""
 _SETTLE_ON = 512
+_SGD_RATE = 0.05  # where the user names none; architectures name what suits AdamW
+_LONGEST_NAME = 100  # in a card
 Progress = Callable[..., None]
 
 
@@ -54,11 +53,13 @@ class TrainingData:
         training: with targets.
         validation: with answers; no picture of `training`.
         unlabelled: faces that only teachers give targets to, or None.
+        cut: how crops were made of the pictures, for the report.
     """
 
     training: Crops
     validation: Crops
     unlabelled: Crops | None = None
+    cut: str = "as given"
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +126,7 @@ def _refuse_empty_classes(images: ImageSet | Crops) -> None:
     present = images.targets.sum(axis=0)
     empty = [label for label, weight in zip(images.labels, present, strict=True) if weight == 0]
     if empty:
-        left = "is left" if isinstance(images, Crops) and images.left_out else "is there"
-        raise DataError(f"{images.name}: no picture of class {', '.join(empty)} {left}; add some, or remove the class")
+        raise DataError(f"{images.name}: no picture of class {', '.join(empty)}; add some, or remove the class")
 
 
 def read_data(
@@ -141,7 +141,7 @@ def read_data(
     skip_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> TrainingData:
-    """Read the crops of all parts.
+    """Read the crops of all parts; what is in the validation part too is left out of the training part.
 
     Args:
         training: part to learn from.
@@ -155,7 +155,7 @@ def read_data(
         progress: called with (done, total, what).
 
     Raises:
-        DataError: a picture cannot be read, or none of a class can be used.
+        DataError: a picture cannot be read.
     """
 
     def read(images: ImageSet, how: Cut, part: str, *, skip: bool) -> Crops:
@@ -172,12 +172,14 @@ def read_data(
         )
 
     plain = cut or SquareCutter(options.crop_size)
-    learnt = read(training, plain, "training part", skip=skip_unreadable)
-    _refuse_empty_classes(learnt)
+    held = read(validation, plain, "validation part", skip=skip_unreadable)
+    learnt = read(training, plain, "training part", skip=skip_unreadable).without(held)
+    _refuse_empty_classes(learnt)  # again: what was left out may have been all of a class
     return TrainingData(
         learnt,
-        read(validation, plain, "validation part", skip=skip_unreadable),
+        held,
         None if unlabelled is None else read(unlabelled, face_cut or plain, "unlabelled faces", skip=True),
+        cut="as given" if cut is None else "detected faces",
     )
 
 
@@ -219,12 +221,13 @@ def train(
     torch.manual_seed(options.seed)
     chosen = architecture(options.architecture)
     size = _input_size(options)
-    card = _draft(data, options, name=name, teachers=teachers)  # a name that no card can have is refused now
     start = _backbone(backbone or chosen.backbone or NONE, backbone_sha256, store or WeightsStore())
-    lessons = _lessons(data, teachers, options, progress)
+    experts = [CropClassifier(path) for path in teachers]
+    card = _draft(data, options, name=name, parents=_parents(start, teachers))  # what no card can say is refused now
+    lessons = _lessons(data, experts, options, progress)
     network = chosen.build(3 if options.colour else 1, size, len(data.training.labels))
     if start is not None:
-        few = replace(lessons, pixels=lessons.pixels[:: max(1, len(lessons) // _SETTLE_ON)])
+        few = replace(lessons, pixels=lessons.pixels[:: -(-len(lessons) // _SETTLE_ON)])
         load_backbone(network, start, next(plain_inputs(few, size, _SETTLE_ON)))
     if options.freeze >= 0:
         _freeze(network, options)
@@ -235,17 +238,15 @@ def train(
         options,
         size=size,
         folder=folder,
-        rate=options.learning_rate or chosen.learning_rate,
-        pretrained=start is not None,
+        rate=options.learning_rate or (_SGD_RATE if options.optimizer == "sgd" else chosen.learning_rate),
+        backbone=None if start is None else start.sha256,
     )
     if resume:
         trainer.resume()
     trained = trainer.run(progress=progress, on_epoch=on_epoch)
-    write_bytes(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
-    if start is not None:
-        card = replace(card, parents={**card.parents, _word(Path(start.name).name): start.sha256})
+    write_whole(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
     card = replace(card, origin=f"mien train expression: {options.architecture}, epoch {trainer.best_epoch}")
-    card = calibrated(card, predict(trained, data.validation, size), data.validation)
+    card = calibrated(card, predict(trained, data.validation, size), data.validation.truth)
     return _finish(trained, size, card, data, options, folder=folder, history=trainer.history)
 
 
@@ -276,7 +277,7 @@ def _freeze(network: nn.Module, options: TrainingOptions) -> None:
 
 
 def _lessons(
-    data: TrainingData, teachers: Sequence[Path], options: TrainingOptions, progress: Progress | None
+    data: TrainingData, teachers: Sequence[CropClassifier], options: TrainingOptions, progress: Progress | None
 ) -> Crops:
     """The training part with the targets that the options ask for, and the unlabelled faces with their teachers'."""
     training = data.training
@@ -294,11 +295,21 @@ def _lessons(
         targets = np.concatenate([targets, unknown])
     lessons = replace(training, pixels=pixels, targets=targets, truth=targets.argmax(axis=1))
     report = None if progress is None else lambda done, total: progress(done, total, "asking the teachers")
-    taught = teach(lessons, [CropClassifier(path) for path in teachers], progress=report)
+    taught = teach(lessons, teachers, progress=report)
     return replace(lessons, targets=blend(targets, taught, options.distil))
 
 
-def _draft(data: TrainingData, options: TrainingOptions, *, name: str, teachers: Sequence[Path]) -> ClassifierCard:
+def _parents(start: Backbone | None, teachers: Sequence[Path]) -> dict[str, str]:
+    """The SHA-256 of all weights that the model comes from, by names that a card can have."""
+    parents = {} if start is None else {Path(start.name).name[:_LONGEST_NAME]: start.sha256}
+    for i, path in enumerate(teachers, start=1):
+        name = f"teacher {printable(path.stem)}"[:_LONGEST_NAME]
+        digest = sha256(read_own(path)[1]).hexdigest()
+        parents[f"teacher {i}" if name in parents else name] = digest  # every run calls its model model.onnx
+    return parents
+
+
+def _draft(data: TrainingData, options: TrainingOptions, *, name: str, parents: Mapping[str, str]) -> ClassifierCard:
     """The card, as far as it is known before the training."""
     others = "" if data.unlabelled is None else f", and {len(data.unlabelled):,} faces labelled by teachers"
     return ClassifierCard(
@@ -317,21 +328,8 @@ def _draft(data: TrainingData, options: TrainingOptions, *, name: str, teachers:
         calibration=f"{data.validation.name}: {len(data.validation):,} pictures that were not trained on",
         recipe_sha256=sha256(json.dumps(options.to_dict(), sort_keys=True).encode()).hexdigest(),
         data_sha256={"training": data.training.digest, "validation": data.validation.digest},
-        parents={_word(f"teacher {path.stem}"): sha256(read_own(path)[1]).hexdigest() for path in teachers},
+        parents=parents,
     )
-
-
-def _word(text: str) -> str:
-    """A name from outside, as a card takes it: refused after hours of training, it would cost them."""
-    return printable(text).strip()[:100].strip() or "unnamed"
-
-
-def calibrated(card: ClassifierCard, logits: FloatArray, held: Crops) -> ClassifierCard:
-    """The card with the temperature and the threshold of "uncertain" that suit the validation part."""
-    temperature = fit_temperature(logits, held.truth)
-    confidences = probabilities(logits, temperature).max(axis=1)
-    threshold = abstain_threshold(confidences, UNCERTAIN_SHARE)
-    return replace(card, temperature=round(temperature, 4), threshold=round(float(threshold), 4))
 
 
 def _finish(
@@ -346,10 +344,12 @@ def _finish(
 ) -> TrainedModel:
     """Export, measure what was exported, write its figures into its card, and embed that."""
     exported = export(network, size, card, colour=options.colour)
-    setup: dict[str, str | int] = {"threads": options.threads or default_threads(), "crops": "as given"}
+    setup: dict[str, str | int] = {"threads": options.threads or default_threads(), "crops": data.cut}
+    if data.validation.left_out:
+        setup["left_out"] = data.validation.left_out
     report = evaluate_expression(data.validation.as_images(), CropClassifier(exported), setup=setup)
-    card = replace(card, metrics={_word(data.validation.name): summary(report)})
-    write_bytes(folder / MODEL, embed_card(exported, card))
+    card = replace(card, metrics={data.validation.name[:_LONGEST_NAME]: summary(report)})
+    write_whole(folder / MODEL, embed_card(exported, card))
     write_reports(folder, report, history)
     return TrainedModel(folder, card, report, history)
 
@@ -358,19 +358,19 @@ def prepare_folder(folder: Path, options: TrainingOptions, *, resume: bool) -> N
     """Make the folder of a run, or take it up again; a run that is there already is never overwritten.
 
     Raises:
-        DataError: it holds another run, or cannot be written.
+        DataError: it holds another run, none to take up again, or cannot be written.
     """
+    begun = (folder / CHECKPOINT).exists() or (folder / MODEL).exists()
+    if begun and not resume:
+        raise DataError(f"{folder}: holds a training run already; go on with --resume, or choose another --out")
+    if resume:  # its settings stay as they were written: whether these are the same is checked with the checkpoint
+        refuse_nothing_to_resume(folder)
+        return
     try:
-        checkpoint, model = (folder / CHECKPOINT).exists(), (folder / MODEL).exists()
-        if resume and not checkpoint:
-            raise DataError(f"{folder / CHECKPOINT}: there is no checkpoint to resume from")
-        if (checkpoint or model) and not resume:
-            raise DataError(f"{folder}: holds a training run already; go on with --resume, or choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
-    if not resume:  # a resumed run has these settings, or is refused when its checkpoint is read
-        write_bytes(folder / SETTINGS, (json.dumps(options.to_dict(), indent=2) + "\n").encode())
+    write_whole(folder / SETTINGS, json.dumps(options.to_dict(), indent=2) + "\n")
 
 
 @contextmanager
@@ -399,16 +399,3 @@ def held_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(place)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        MienError: it cannot be written.
-    """
-    try:
-        with written_whole(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise MienError(f"{path}: cannot be written: {error.strerror or error}") from error
