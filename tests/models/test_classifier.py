@@ -325,3 +325,23 @@ def test_a_card_beside_nothing_is_refused(tmp_path, about):
         read_card_beside(tmp_path / "tiny.json")
     with pytest.raises(ModelError, match="cannot read the card"):
         read_card_beside(tmp_path / "nowhere.json")
+
+
+def test_a_graph_that_fails_is_said_once(capfd):
+    """onnxruntime would also write it to standard error by itself, in colours."""
+    model = graph()
+    (ones,) = (node for node in model.graph.node if node.op_type == "MatMul")
+    ones.output[0] = "scores"
+    size = numpy_helper.from_array(np.array([1 << 50], np.int64), "size")
+    model.graph.initializer.append(size)
+    model.graph.node.extend(
+        [
+            helper.make_node("ConstantOfShape", ["size"], ["bomb"]),
+            helper.make_node("ReduceMax", ["bomb"], ["most"], keepdims=0),
+            helper.make_node("Add", ["scores", "most"], ["logits"]),
+        ]
+    )
+    model.metadata_props.add(key="mien", value=card().to_json())
+    with pytest.raises((ModelError, WeightsError), match="onnxruntime cannot"):
+        CropClassifier(model.SerializeToString(), OPTIONS)(np.zeros((1, 48, 48, 3), np.uint8))
+    assert capfd.readouterr().err == ""

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -16,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from mien.errors import DataError, ImageDecodeError, MienError, UnknownModelError, WeightsError  # noqa: E402
+from mien.errors import DataError, DeviceError, ImageDecodeError, MienError, UnknownModelError, WeightsError  # noqa: E402
 from mien.models.base import RuntimeOptions  # noqa: E402
 from mien.models.classifier import CropClassifier  # noqa: E402
 from mien.training import checkpoint, crops, loop, run  # noqa: E402
@@ -416,3 +417,106 @@ def test_what_the_validation_part_has_is_not_learnt(tmp_path, make_set):
     np.testing.assert_array_equal(data.training.truth, images.truth[8:])
     with pytest.raises(DataError, match="nothing is left to learn from"):
         run.read_data(held, held, SMALL, tmp_path)
+
+
+# What attackers found
+
+
+def test_the_handler_before_gets_the_interrupt(tmp_path, make_set):
+    """The command's own: it leaves by SystemExit, and the checkpoint is written before."""
+    before = signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    try:
+        with pytest.raises(SystemExit) as left:
+            trained(
+                tmp_path / "run",
+                make_set,
+                progress=lambda done, _total, what: (
+                    signal.raise_signal(signal.SIGINT) if what.startswith("epoch") and done == 3 else None
+                ),
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert left.value.code == 130
+    assert checkpoint.load_checkpoint(tmp_path / "run" / loop.CHECKPOINT)["step"] == 3
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    pytest.importorskip("fcntl")
+    with run.held_folder(tmp_path / "run"):
+        with pytest.raises(DataError, match="another run is at work"), run.held_folder(tmp_path / "run"):
+            pass
+        with run.held_folder(tmp_path / "other"):
+            pass
+    with run.held_folder(tmp_path / "run"):  # free again
+        pass
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_class_of_which_nothing_is_left_is_named(tmp_path, make_set):
+    images = make_set(16)
+
+    def read(i, healthy=images.read):
+        if images.truth[i]:
+            raise ImageDecodeError(f"{i}.png: not an image")
+        return healthy(i)
+
+    with pytest.raises(DataError, match="no picture of class hopper"):
+        run.read_data(replace(images, read=read), make_set(8, seed=1), SMALL, tmp_path, skip_unreadable=True)
+
+
+def test_what_cannot_be_read_stays_when_a_part_is_set_aside(make_set):
+    images = make_set(40)
+
+    def read(i, healthy=images.read):
+        if i == 7:
+            raise ImageDecodeError("7.png: not an image")
+        return healthy(i)
+
+    rest, aside = replace(images, read=read).split(0.3)
+    assert "7.png" in rest.items
+    assert len(aside) > 2
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:99999999999", "", "abacus"])
+def test_a_device_that_cannot_compute_is_refused(tmp_path, make_set, device):
+    with pytest.raises(DeviceError, match="use cpu"):
+        trained(tmp_path / "run", make_set, replace(SMALL, device=device))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device here")
+def test_devices_are_no_weights(tmp_path, make_set):
+    data = prepared(tmp_path / "run", make_set)
+    with pytest.raises(WeightsError, match="not a file"):
+        run.train(data, SMALL, tmp_path / "run", name="x", backbone="/dev/zero")
+    with pytest.raises(WeightsError, match="not a file"):
+        run.train(data, SMALL, tmp_path / "run", name="x", backbone="none", teachers=[Path("/dev/zero")])
+
+
+def test_a_batch_that_norms_cannot_take_is_one_line(tmp_path, make_set):
+    options = replace(SMALL, architecture="mien-s", input_size=103, epochs=1, batch=1)
+    run.prepare_folder(tmp_path / "run", options, resume=False)
+    data = run.read_data(make_set(2), make_set(2, seed=1), options, tmp_path / "run")
+    with pytest.raises(DataError, match="--batch 1: mien-s cannot be trained so"):
+        run.train(data, options, tmp_path / "run", name="x", backbone="none")
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_checkpoint_is_named(tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(DataError, match="cannot be written: File too large; the one before is kept"):
+            checkpoint.save_checkpoint(tmp_path / "checkpoint.pt", {"network": torch.zeros(1_000_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["uncertain", "z" * 200, "new\nline"])
+def test_a_folder_whose_name_no_class_can_have_is_named(tmp_path, name):
+    for label in ("happiness", name):
+        (tmp_path / "faces" / label).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "faces" / label / "1.png"), np.zeros((24, 24), np.uint8))
+    with pytest.raises(DataError, match="faces: classes that no model can have") as refused:
+        run.open_parts(tmp_path / "faces", validation=None, fraction=0.5)
+    assert repr(name[:10])[1:-1] in str(refused.value)

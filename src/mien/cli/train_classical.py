@@ -77,7 +77,7 @@ def classical(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be read.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
     as_json: options.Json = False,
 ) -> None:
     """Train a classical model: features by hand, with an SVM, k-NN or a forest.

@@ -130,7 +130,7 @@ def expression(
     precision: Annotated[
         str, typer.Option(help="float32 or bf16 (where the processor has it).", rich_help_panel=_COURSE)
     ] = "float32",
-    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_COURSE)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, rich_help_panel=_COURSE)] = 0,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(help="A trained ONNX model to learn from; may be repeated.", rich_help_panel=_TEACHERS),
@@ -169,32 +169,33 @@ def expression(
         precision=precision, seed=seed, distil=distil, threads=threads, device=device,
     )  # fmt: skip
     parts = run.open_parts(data, validation=validation, fraction=validation_fraction)
-    run.prepare_folder(out, settings, resume=resume)
-    photographs = _photographs(unlabelled, parts[0].labels)
-    cut = options.face_cut(crop_size, face_template(crop_size)) if align or photographs is not None else None
-    with progress_bar("training", results_last=True) as progress:
-        crops = run.read_data(
-            *parts,
-            settings,
-            out,
-            cut=cut if align else None,
-            unlabelled=photographs,
-            face_cut=cut,
-            skip_unreadable=skip_unreadable,
-            progress=progress,
-        )
-        trained = run.train(
-            crops,
-            settings,
-            out,
-            name=name or _name(out),
-            backbone=backbone,
-            backbone_sha256=backbone_sha256,
-            teachers=teacher or (),
-            resume=resume,
-            progress=progress,
-            on_epoch=lambda row: note_beside_bar(_epoch_line(row, epochs)),
-        )
+    with run.held_folder(out):
+        run.prepare_folder(out, settings, resume=resume)
+        photographs = _photographs(unlabelled, parts[0].labels)
+        cut = options.face_cut(crop_size, face_template(crop_size)) if align or photographs is not None else None
+        with progress_bar("training", results_last=True) as progress:
+            crops = run.read_data(
+                *parts,
+                settings,
+                out,
+                cut=cut if align else None,
+                unlabelled=photographs,
+                face_cut=cut,
+                skip_unreadable=skip_unreadable,
+                progress=progress,
+            )
+            trained = run.train(
+                crops,
+                settings,
+                out,
+                name=name or _name(out),
+                backbone=backbone,
+                backbone_sha256=backbone_sha256,
+                teachers=teacher or (),
+                resume=resume,
+                progress=progress,
+                on_epoch=lambda row: note_beside_bar(_epoch_line(row, epochs)),
+            )
     _tell(trained, crops, as_json=as_json)
 
 

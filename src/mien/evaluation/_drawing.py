@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,10 @@ from mien.ops.atomic import written_whole
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MUTED = "#666666"
 
+_OTHER_SCRIPTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+    "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS",
+)  # fmt: skip
 _TIGHT: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.1}  # no name is cut off, however long
 
 
@@ -74,7 +82,7 @@ def save(figure: Any, path: Path) -> None:
     """
     _check_format(figure, path)
     try:
-        with written_whole(path) as temporary:
+        with written_whole(path) as temporary, _any_script(figure):
             figure.savefig(temporary, format=path.suffix.lower().lstrip("."), **_TIGHT)
     except OSError as error:
         raise MienError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -83,8 +91,31 @@ def save(figure: Any, path: Path) -> None:
 def png(figure: Any) -> bytes:
     """The figure as a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", **_TIGHT)
+    with _any_script(figure):
+        figure.savefig(buffer, format="png", **_TIGHT)
     return buffer.getvalue()
+
+
+@contextmanager
+def _any_script(figure: Any) -> Iterator[None]:
+    """Draw names in any script: with the fonts that are there, and as boxes in silence where there is none."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_fontfamily(_families())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        yield
+
+
+@cache
+def _families() -> list[str]:
+    """The font of matplotlib, and after it those for other scripts that are installed."""
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *(name for name in _OTHER_SCRIPTS if name in installed)]
 
 
 def plain(text: str) -> str:

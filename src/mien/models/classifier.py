@@ -394,7 +394,8 @@ def _check_labels(name: str, value: object) -> None:
     if not isinstance(value, tuple) or len(value) not in _COUNTS:
         _refuse(name, f"are not {_COUNTS.start} to {_COUNTS.stop - 1:,} classes")
     for label in value:
-        _check_word(name, label)
+        if not _is_text(label, _MAX_WORD) or not label.strip():
+            _refuse(name, f"hold {_short(label)!r}, which is not a word of at most {_MAX_WORD} printable characters")
         if label.strip() != label:
             _refuse(name, f"hold {_short(label)!r}, which begins or ends with a space")
     if len(set(value)) != len(value):

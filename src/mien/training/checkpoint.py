@@ -19,10 +19,11 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         DataError: it cannot be written (a full disk, say); the one before stays.
     """
     try:
-        with written_whole(path) as temporary:
-            torch.save(state, temporary)
-    except (OSError, RuntimeError) as error:  # torch's own writer gives a RuntimeError on a full disk
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:  # torch's writer hides what the file said (a full disk) in a RuntimeError
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = getattr(cause, "strerror", None) or str(error).splitlines()[0]
         raise DataError(f"{path}: the checkpoint cannot be written: {reason}; the one before is kept") from error
 
 

@@ -154,8 +154,13 @@ class Trainer:
             random = np.random.default_rng([options.seed, self._epoch, _MIXING, self._step])
             share = float(random.beta(options.mixup, options.mixup))
             inputs, targets = losses.mixed(inputs, targets, share, torch.randperm(len(inputs), device=self._device))
-        with self._autocast():
-            logits = self.network(inputs)
+        try:
+            with self._autocast():
+                logits = self.network(inputs)
+        except ValueError as error:  # torch's norms, where one picture has one number for each channel
+            raise DataError(
+                f"--batch {len(inputs)}: {options.architecture} cannot be trained so ({error}); use 2 or more"
+            ) from error
         loss = losses.soft_cross_entropy(logits, targets, self._weights)
         value = loss.item()
         if not math.isfinite(value):

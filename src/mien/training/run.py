@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from os import PathLike
@@ -15,8 +17,9 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from mien.datasets import ImageSet, has_split, open_image_set
-from mien.errors import DataError, DeviceError
+from mien.errors import DataError, DeviceError, ModelError
 from mien.evaluation.expression import Cut, ExpressionReport, SquareCutter, evaluate_expression
+from mien.models._onnx import read_own
 from mien.models.base import CropSpec
 from mien.models.classifier import ClassifierCard, CropClassifier, check_labels, embed_card
 from mien.models.runtime import default_threads
@@ -107,7 +110,10 @@ def open_parts(
         raise DataError(
             f"the validation part has the classes {', '.join(held.labels)}; training has {', '.join(training.labels)}"
         )
-    check_labels(training.labels)
+    try:
+        check_labels(training.labels)
+    except ModelError as error:  # which blames a card: here it is the names of the user's folders
+        raise DataError(f"{training.name}: classes that no model can have ({str(error).partition(': ')[2]})") from error
     training, held = training.for_training(), held.for_measuring()
     for part, what in ((training, "training"), (held, "validation")):
         if not len(part):
@@ -116,7 +122,7 @@ def open_parts(
     return training, held
 
 
-def _refuse_empty_classes(images: ImageSet) -> None:
+def _refuse_empty_classes(images: ImageSet | Crops) -> None:
     present = images.targets.sum(axis=0)
     empty = [label for label, weight in zip(images.labels, present, strict=True) if weight == 0]
     if empty:
@@ -167,8 +173,10 @@ def read_data(
 
     plain = cut or SquareCutter(options.crop_size)
     held = read(validation, plain, "validation part", skip=skip_unreadable)
+    learnt = read(training, plain, "training part", skip=skip_unreadable).without(held)
+    _refuse_empty_classes(learnt)  # again: what was left out may have been all of a class
     return TrainingData(
-        read(training, plain, "training part", skip=skip_unreadable).without(held),
+        learnt,
         held,
         None if unlabelled is None else read(unlabelled, face_cut or plain, "unlabelled faces", skip=True),
         cut="as given" if cut is None else "detected faces",
@@ -244,7 +252,7 @@ def train(
 
 def _check_device(name: str) -> None:
     try:
-        torch.zeros(1, device=name)
+        (torch.zeros(1, device=name) + 1).item()  # some devices make tensors, and compute nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise DeviceError(f"--device {name!r}: torch does not offer it here; use cpu") from error
 
@@ -296,7 +304,7 @@ def _parents(start: Backbone | None, teachers: Sequence[Path]) -> dict[str, str]
     parents = {} if start is None else {Path(start.name).name[:_LONGEST_NAME]: start.sha256}
     for i, path in enumerate(teachers, start=1):
         name = f"teacher {printable(path.stem)}"[:_LONGEST_NAME]
-        digest = sha256(path.read_bytes()).hexdigest()
+        digest = sha256(read_own(path)[1]).hexdigest()
         parents[f"teacher {i}" if name in parents else name] = digest  # every run calls its model model.onnx
     return parents
 
@@ -363,3 +371,31 @@ def prepare_folder(folder: Path, options: TrainingOptions, *, resume: bool) -> N
     except OSError as error:
         raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
     write_whole(folder / SETTINGS, json.dumps(options.to_dict(), indent=2) + "\n")
+
+
+@contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Make the folder of a run, and keep other runs out of it, until the block or the process ends.
+
+    Raises:
+        DataError: another run is in it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs in one folder are the user's to avoid
+        yield
+        return
+    place = os.open(folder, os.O_RDONLY)  # the folder itself: a file for the lock would stay behind
+    try:
+        with suppress(OSError):  # a file system without locks: as on Windows
+            try:
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DataError(f"{folder}: another run is at work in it; choose another --out") from error
+        yield
+    finally:
+        os.close(place)
