@@ -28,7 +28,7 @@ SMALL = TrainingOptions(
     architecture="cnn2",
     crop_size=24,
     input_size=24,
-    epochs=3,
+    epochs=6,
     batch=16,
     warmup=4,
     learning_rate=2e-3,
@@ -257,7 +257,7 @@ def test_another_run_is_neither_overwritten_nor_resumed(tmp_path, make_set):
     run.train(data, SMALL, folder, name="small", backbone="none")
     with pytest.raises(DataError, match="holds a training run already"):
         run.prepare_folder(folder, SMALL, resume=False)
-    with pytest.raises(DataError, match=r"epochs was 3, is 5"):
+    with pytest.raises(DataError, match=r"epochs was 6, is 5"):
         run.train(data, replace(SMALL, epochs=5), folder, name="small", backbone="none", resume=True)
     other = run.read_data(make_set(96, seed=9), make_set(32, seed=1), SMALL, folder)
     with pytest.raises(DataError, match="labels have changed"):
