@@ -29,7 +29,6 @@ ELSEWHERE = {
     "python recipes/dlib_parity.py": "needs dlib; its result is tests/fixtures/dlib_reference.npz",
     "python recipes/detector_limits.py": "minutes on the development data",
     "python recipes/verification.py": "hours of work on the development data",
-    "mien train expression fit.zip --validation held.zip --out runs/mien-s --backbone teacher1/weights.safetensors --backbone-sha256 $(sha256sum teacher1/weights.safetensors | cut -d"
     "pip install 'mien[train]'": "installs from an index; the tests' environment has the same packages",
 }
 LONG_PAGES = {"recipes/expression.md"}  # hours of training on the development data
