@@ -85,9 +85,14 @@ def lfw(root: Path, people: dict[str, Image.Image]) -> None:
             picture.resize((size, size)).save(root / name / f"{name}_{i:04}.jpg")
 
 
-@pytest.mark.parametrize(
-    ("page", "command"), [c for c in commands() if c[1] not in ELSEWHERE and c[0] not in LONG_PAGES]
-)
+def runnable() -> list[tuple[str, str]]:
+    """Each command once: with the first page that shows it."""
+    first = {command: page for page, command in reversed(commands())}
+    shown = [(page, command) for page, command in commands() if first[command] == page]
+    return [(page, command) for page, command in shown if command not in ELSEWHERE and page not in LONG_PAGES]
+
+
+@pytest.mark.parametrize(("page", "command"), runnable())
 def test_command(page, command, sandbox):
     if command == "make demo":
         demo(sandbox)
