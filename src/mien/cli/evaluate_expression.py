@@ -109,13 +109,10 @@ def make_cut(classifier: Classifier, *, threads: int, device: str) -> Cut:
     Raises:
         MienError: the classifier does not say how its faces are cut.
     """
-    from mien.evaluation.expression import FaceCutter
-
     crop = getattr(getattr(classifier, "card", None), "crop", None)
     if crop is None:
         raise MienError(f"{classifier.name}: does not say how faces are cut for it; leave out --align")
-    analyzer = options.make_analyzer(only=("detect",), threads=threads, device=device)
-    return FaceCutter(analyzer.load().detector, crop)
+    return options.face_cut(crop.size, crop.template, threads=threads, device=device)
 
 
 def _check_targets(out: Path | None, pictures: dict[str, Path | None]) -> None:

@@ -117,9 +117,10 @@ def make_analyzer(
     )
 
 
-def face_cut(size: int, template: Template) -> Cut:
+def face_cut(size: int, template: Template, *, threads: int = 0, device: str = "cpu") -> Cut:
     """Finds the face of a photograph and cuts it as `mien analyze` will."""
     from mien.evaluation.expression import FaceCutter
     from mien.models.base import CropSpec
 
-    return FaceCutter(make_analyzer(only=("detect",)).detector, CropSpec(size, template))
+    analyzer = make_analyzer(only=("detect",), threads=threads, device=device)
+    return FaceCutter(analyzer.detector, CropSpec(size, template))

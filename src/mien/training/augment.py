@@ -106,18 +106,16 @@ class Augmentation:
             pixels += light if pixels.ndim == 2 else light[:, :, None]
 
 
-def enlarge(crop: ImageArray, size: int, *, mirrored: bool = False) -> ImageArray:
+def enlarge(crop: ImageArray, size: int) -> ImageArray:
     """Bring a crop to the network's size as the exported graph does: bilinear, pixel centres at half integers.
 
     Args:
         crop: (S, S) or (S, S, 3) uint8.
         size: side of the result.
-        mirrored: flipped left to right.
     """
-    source = crop[:, ::-1] if mirrored else crop
     if crop.shape[0] == size:
-        return np.ascontiguousarray(source)
-    return np.asarray(cv2.resize(source, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        return np.ascontiguousarray(crop)
+    return np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def _warp(crop: ImageArray, transform: Affine, size: int) -> ImageArray:

@@ -52,8 +52,7 @@ class Batches:
         """The batches of an epoch, from batch `first` on; whoever leaves before the last closes the generator."""
         order = self._order(epoch)
         wanted = [order[b * self._batch : (b + 1) * self._batch] for b in range(first, len(self))]
-        positions = range(first * self._batch, len(self) * self._batch)
-        return _ahead(self._make(chosen, epoch, positions[i * self._batch]) for i, chosen in enumerate(wanted))
+        return _ahead(self._make(chosen, epoch, b * self._batch) for b, chosen in enumerate(wanted, start=first))
 
     def _order(self, epoch: int) -> IndexArray:
         rng = np.random.default_rng([self._seed, epoch, _ORDER])
@@ -77,11 +76,11 @@ def to_input(pictures: FloatArray) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
 
-def plain_inputs(crops: Crops, size: int, batch: int, *, mirrored: bool = False) -> Iterator[Tensor]:
+def plain_inputs(crops: Crops, size: int, batch: int) -> Iterator[Tensor]:
     """All crops in order, unaugmented, as the exported graph enlarges them; (B, C, size, size) float32."""
     for start in range(0, len(crops), batch):
         part = crops.pixels[start : start + batch]
-        yield to_input(np.stack([enlarge(crop, size, mirrored=mirrored) for crop in part]).astype(np.float32))
+        yield to_input(np.stack([enlarge(crop, size) for crop in part]).astype(np.float32))
 
 
 def _sampling_weights(targets: FloatArray, power: float) -> FloatArray:

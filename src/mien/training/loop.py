@@ -280,15 +280,10 @@ def refuse_nothing_to_resume(folder: Path) -> None:
 
 
 @torch.no_grad()
-def predict(
-    network: nn.Module, crops: Crops, size: int, *, device: torch.device | None = None, mirrored: bool = False
-) -> FloatArray:
+def predict(network: nn.Module, crops: Crops, size: int, *, device: torch.device | None = None) -> FloatArray:
     """(N, C) float32 logits of all crops, in order, unaugmented."""
     network.eval()
-    parts = [
-        network(inputs.to(device)).float().cpu()
-        for inputs in plain_inputs(crops, size, _MEASURED_AT_ONCE, mirrored=mirrored)
-    ]
+    parts = [network(inputs.to(device)).float().cpu() for inputs in plain_inputs(crops, size, _MEASURED_AT_ONCE)]
     logits: FloatArray = torch.cat(parts).numpy()
     return logits
 
