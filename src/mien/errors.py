@@ -9,7 +9,11 @@
     │   ├── UnknownModelError   no model of that name in the registry
     │   ├── WeightsError        weights are missing, corrupt, or cannot be fetched
     │   └── DeviceError         the execution device asked for is not available
-    └── DataError               a file of pairs, labels or results does not say what it should
+    ├── DataError               a file of pairs, labels or results does not say what it should
+    └── GalleryError            a gallery cannot be used, or does not hold what was asked for
+        ├── GalleryBusyError    others are writing to it, for longer than mien waits
+        ├── GalleryKeyError     the key to an encrypted gallery is missing or wrong, or a value was tampered with
+        └── GalleryModelError   its embeddings come from another model
 
 The message of each is one line: what is wrong, and what to do about it. The command line prints it and exits with 2.
 """
@@ -53,3 +57,19 @@ class DeviceError(ModelError):
 
 class DataError(MienError):
     """A file of pairs, labels or results does not say what it should."""
+
+
+class GalleryError(MienError):
+    """A gallery cannot be used, or does not hold what was asked for."""
+
+
+class GalleryBusyError(GalleryError):
+    """Others are writing to the gallery, for longer than mien waits."""
+
+
+class GalleryKeyError(GalleryError):
+    """The key to an encrypted gallery is missing or wrong, or what is encrypted was tampered with."""
+
+
+class GalleryModelError(GalleryError):
+    """The embeddings of the gallery come from another model."""

@@ -227,7 +227,7 @@ def test_the_trunk_answers_as_dlibs_network_until_it_is_trained(two_faces):
     expected = DlibResNet(to_onnx(data), RuntimeOptions(threads=1))(crops)
     trunk = FaceTrunk(3).eval()
     network = read_network(data)
-    trunk.load_backbone(network)
+    trunk.load_dlib(network)
     inputs = torch.from_numpy(crops.astype(np.float32)).permute(0, 3, 1, 2)
     head = torch.from_numpy(np.ascontiguousarray(network.layers[-1].arrays["weight"]))
     for _ in range(2):

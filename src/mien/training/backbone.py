@@ -1,21 +1,30 @@
-"""Weights to start from: a registered model's, or those of a local file that is what its hash says."""
+"""Weights to start from: a registered model's, or those of a local file that is what its hash says.
+
+Three forms are read: dlib's .dat, the .safetensors of a run, and the .onnx of a trained network (mien-s itself, say).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from mien.errors import WeightsError
 from mien.models import registry
+from mien.models._onnx import parsed
 from mien.models.dlib_format import read_network
 from mien.models.store import WeightsStore
 from mien.ops.files import printable
 from mien.training.architectures.face_trunk import FaceTrunkClassifier
+from mien.types import FloatArray
 
 NONE = "none"
 _HEAD = "head."
@@ -41,7 +50,8 @@ def read_backbone(name: str, store: WeightsStore, *, sha256_expected: str | None
     """Read weights and check their hash before anything is parsed.
 
     Args:
-        name: a registered model ("dlib-resnet"), or the path of a file: dlib's .dat, or the .safetensors of a run.
+        name: a registered model ("dlib-resnet", "mien-s"), or the path of a file: dlib's .dat, or the .safetensors or
+            .onnx of a run.
         store: where registered weights are.
         sha256_expected: of a file, in hex; may be left out where it is a registered model's file.
 
@@ -81,17 +91,56 @@ def load_backbone(network: nn.Module, backbone: Backbone, inputs: Tensor) -> Non
     Args:
         network: as its architecture builds it.
         backbone: the weights.
-        inputs: (N, C, S, S) crops as they come in training, by which dlib's weights get their norms back.
+        inputs: (N, C, S, S) crops as they come in training, by which weights with folded norms (dlib's, and those of
+            ONNX files) get their norms back.
 
     Raises:
         WeightsError: they are another network's.
     """
-    if not _is_safetensors(backbone.data):
-        if not isinstance(network, FaceTrunkClassifier):
-            raise WeightsError(f"{backbone.name}: dlib's weights fit mien-s and face-trunk, not this architecture")
-        network.trunk.load_backbone(read_network(backbone.data))
-        network.trunk.settle_norms(inputs)
+    if _is_safetensors(backbone.data):
+        _load_run(network, backbone)
         return
+    if not isinstance(network, FaceTrunkClassifier):
+        raise WeightsError(f"{backbone.name}: these weights fit mien-s and face-trunk, not this architecture")
+    if _is_onnx(backbone.data):
+        _load_graph(network, backbone)
+    else:
+        network.trunk.load_dlib(read_network(backbone.data))
+    network.trunk.settle_norms(inputs)
+
+
+def _load_graph(network: FaceTrunkClassifier, backbone: Backbone) -> None:
+    """The weights of an exported network: its convolutions, in the order in which they run, and its head if it fits."""
+    graph = parsed(backbone.data, backbone.name).graph
+    constants = _constants(graph)
+    try:
+        convolutions = [[constants[name] for name in node.input[1:]] for node in graph.node if node.op_type == "Conv"]
+        heads = [[constants[name] for name in node.input[1:]] for node in graph.node if node.op_type == "Gemm"]
+        network.trunk.load([(weight, bias) for weight, bias in convolutions])
+        [(weight, bias)] = heads
+    except (KeyError, ValueError, WeightsError) as error:
+        raise WeightsError(f"{backbone.name}: not the exported graph of a network of this architecture") from error
+    if weight.shape == tuple(network.head.weight.shape):
+        network.load_state_dict(
+            {"head.weight": torch.from_numpy(weight), "head.bias": torch.from_numpy(bias)}, strict=False
+        )
+
+
+def _constants(graph: Any) -> dict[str, FloatArray]:
+    """The weights of an `onnx.GraphProto` by name, also of those that are stored as float16 and cast."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    casts = {node.output[0]: constants[node.input[0]] for node in graph.node if _casts(node, constants)}
+    return {name: np.array(value, dtype=np.float32) for name, value in (constants | casts).items()}
+
+
+def _casts(node: Any, constants: Mapping[str, Any]) -> bool:
+    return node.op_type == "Cast" and node.input[0] in constants
+
+
+def _load_run(network: nn.Module, backbone: Backbone) -> None:
+    """The weights that a run left, as they are; the head stays new where the classes differ in number."""
     try:
         weights = load_safetensors(backbone.data)
     except (SafetensorError, ValueError, KeyError) as error:
@@ -112,3 +161,8 @@ def _is_other_head(name: str, value: Tensor, own: dict[str, Tensor]) -> bool:
 def _is_safetensors(data: bytes) -> bool:
     """A length of 8 bytes, then a JSON object."""
     return data[8:9] == b"{"
+
+
+def _is_onnx(data: bytes) -> bool:
+    """The version of the format, which every exporter writes first."""
+    return data[:1] == b"\x08"

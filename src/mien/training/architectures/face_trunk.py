@@ -7,7 +7,7 @@ It is fully convolutional up to its pooled 256 features, and so takes crops of o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -105,7 +105,7 @@ class FaceTrunk(nn.Module):
             x = block(x)
         return x.mean(dim=(2, 3))
 
-    def load_backbone(self, network: Network) -> None:
+    def load_dlib(self, network: Network) -> None:
         """Take dlib's weights.
 
         Args:
@@ -116,15 +116,28 @@ class FaceTrunk(nn.Module):
         """
         layers = network.layers
         pairs = [(layer, layers[i + 1]) for i, layer in enumerate(layers[:-1]) if layer.kind == "con"]
-        own = list(self.convolutions())
-        if len(pairs) != len(own) or any(affine.kind != "affine" for _, affine in pairs):
+        if any(affine.kind != "affine" for _, affine in pairs):
             raise WeightsError(_ANOTHER)
-        for i, (convolution, (con, affine)) in enumerate(zip(own, pairs, strict=True)):
-            weight, bias = _folded(con, affine, np.asarray(network.mean, np.float32) if i == 0 else None)
-            if i == 0 and self.channels == 1:
-                weight = weight.sum(axis=1, keepdims=True)
-            if weight.shape != tuple(convolution.conv.weight.shape):
-                raise WeightsError(f"{_ANOTHER}: its layers differ in size")
+        mean = np.asarray(network.mean, np.float32)
+        self.load([_folded(con, affine, None if i else mean) for i, (con, affine) in enumerate(pairs)])
+
+    def load(self, folded: Sequence[tuple[FloatArray, FloatArray]]) -> None:
+        """Take weights into which the norms are folded.
+
+        Args:
+            folded: (O, I, K, K) weight and (O,) bias of each convolution, from the input on; a grey network sums
+                those of a stem for colours.
+
+        Raises:
+            WeightsError: another network's: nothing is taken.
+        """
+        own = list(self.convolutions())
+        weights = [weight for weight, _ in folded]
+        if weights and self.channels == 1:
+            weights[0] = weights[0].sum(axis=1, keepdims=True)
+        if [weight.shape for weight in weights] != [tuple(convolution.conv.weight.shape) for convolution in own]:
+            raise WeightsError(f"{_ANOTHER}: its layers differ in number or size")
+        for convolution, weight, (_, bias) in zip(own, weights, folded, strict=True):
             convolution.load(weight, bias)
 
     @torch.no_grad()
