@@ -68,7 +68,7 @@ def expression(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Weights to start from: a model's name, dlib's .dat, a run's weights.safetensors or model.onnx, or none.",
+            help="Weights to start from: a model's name, dlib's .dat, a run's .safetensors or .onnx, or none.",
             rich_help_panel=_NETWORK,
         ),
     ] = None,
