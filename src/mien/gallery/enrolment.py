@@ -23,8 +23,8 @@ from mien.ops import boxes, similarity
 from mien.types import Faces, FloatArray
 
 NEAR_DUPLICATE = 0.96
-"""Similarity from which two pictures of one person are taken for copies of one: of a stored photograph that was scaled or
-encoded anew."""
+"""Similarity from which two pictures of one person are taken for copies of one: scaled, or encoded
+anew."""
 _SAME_FACE = 0.5  # intersection over union of two boxes in one picture
 
 Source = str | os.PathLike[str]
@@ -93,7 +93,8 @@ def as_new_faces(
         if values is not None and len(values) != len(made):
             raise ValueError(f"{len(values)} {name} for {len(made)} faces")
     if sources is not None:
-        made = [replace(face, **_of_source(source)) for face, source in zip(made, sources, strict=True)]
+        pairs = zip(made, sources, strict=True)
+        made = [replace(f, source=s and os.fspath(s), source_sha256=_digest(s)) for f, s in pairs]
     if crops is not None:
         made = [replace(face, crop=crop) for face, crop in zip(made, crops, strict=True)]
     return made
@@ -122,15 +123,12 @@ def _of_vectors(faces: FloatArray | Sequence[NewFace]) -> list[NewFace]:
     return [NewFace(embedding=row) for row in np.asarray(faces, dtype=np.float32)]
 
 
-def _of_source(source: Source | None) -> dict[str, str | None]:
-    """Where a picture comes from, and the digest of its bytes where it is a file that can be read."""
-    if source is None:
-        return {"source": None, "source_sha256": None}
+def _digest(source: Source | None) -> str | None:
+    """Of the bytes of a picture, where it is a file that can be read."""
     try:
-        digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+        return None if source is None else hashlib.sha256(Path(source).read_bytes()).hexdigest()
     except (OSError, ValueError):  # a URL, a file that has gone
-        digest = None
-    return {"source": os.fspath(source), "source_sha256": digest}
+        return None
 
 
 def check_vectors(vectors: FloatArray, info: GalleryInfo) -> FloatArray:
@@ -183,9 +181,7 @@ def enrol(writer: Writer, name: str, faces: Sequence[NewFace], terms: Terms) -> 
     return change, Enrolment(person, tuple(added), tuple(skipped))
 
 
-def _add(
-    writer: Writer, own: _OwnFaces, person: Person, faces: Sequence[NewFace]
-) -> tuple[list[int], list[Skipped]]:
+def _add(writer: Writer, own: _OwnFaces, person: Person, faces: Sequence[NewFace]) -> tuple[list[int], list[Skipped]]:
     """Add the faces that are not there, one by one: they can be copies of each other."""
     added: list[int] = []
     skipped: list[Skipped] = []

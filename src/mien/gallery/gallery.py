@@ -203,13 +203,13 @@ class Gallery:
 
         Raises:
             GalleryModelError: the embeddings have another length than the gallery's.
-            ModelError: the embedder was never calibrated, and no threshold is given.
+            ModelError: the embedder was never calibrated.
             ValueError: `fpir` or `k` is out of range; embeddings are not finite.
         """
         if k < 1:
             raise ValueError(f"k is {k}, at least 1 candidate is listed")
         probes = enrolment.check_vectors(embeddings, self._info)
-        rule = self._rule(threshold)
+        rule = self._rule()
         with self._store.read() as reader:
             ranked, roster = self._searcher.rank(reader, probes, k, rule)
         answers = decide(rule, ranked, roster.people, faces=roster.faces, fpir=fpir, threshold=threshold)
@@ -343,7 +343,9 @@ class Gallery:
         """
         with self._store.write() as writer:
             undone, removed = undoing.take_back(writer)
-            event = Event(editing.now(), "undo", self._actor, details={"of": undone.action, "people": list(undone.people)})
+            event = Event(
+                editing.now(), "undo", self._actor, details={"of": undone.action, "people": list(undone.people)}
+            )
             writer.add_event(event)
         if removed:
             self._clean()
@@ -368,7 +370,7 @@ class Gallery:
         Raises:
             GalleryError: there is no such person.
         """
-        (removed,) = self._remove(lambda writer: [editing.remove(writer, who)])
+        [removed] = self._remove(lambda writer: [editing.remove(writer, who)])
         return removed
 
     def purge(self, *, at: datetime | None = None) -> list[Person]:
@@ -458,6 +460,22 @@ class Gallery:
                 f"removed; but others use {self._store.url}, so traces may be left in its file:"
                 " `mien gallery purge` clears them later"
             ) from error
+
+    def _rule(self) -> Rule:
+        """What similarities mean here.
+
+        Raises:
+            ModelError: the embedder was never calibrated.
+        """
+        info = self._info
+        record = registry.records().get(info.embedder)
+        calibration = record.calibrations.get(info.mode) if record else None
+        if calibration is None:
+            raise ModelError(
+                f"nobody has measured what similarities of {info.embedder} ({info.mode}) mean, so it cannot decide who"
+                " a face is; use a model that `mien models info` shows calibrations of"
+            )
+        return Rule.of(calibration)
 
     def _note(self, action: str, person: str | None = None, details: dict[str, Any] | None = None) -> None:
         """Add a line to the audit trail, where nothing changes otherwise."""

@@ -106,9 +106,7 @@ class Searcher:
         values = np.where(ids < 0, -np.inf, values).astype(np.float32)
         return values, _owners(reader, roster, ids)
 
-    def _leave_out(
-        self, reader: Reader, roster: Roster, probes: FloatArray, values: FloatArray, owners: Ints
-    ) -> bool:
+    def _leave_out(self, reader: Reader, roster: Roster, probes: FloatArray, values: FloatArray, owners: Ints) -> bool:
         """Take away the faces of people where the probe is nearer to a face that was said not to be theirs.
 
         Returns:
