@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mien.errors import GalleryBusyError, GalleryModelError, ModelError
 from mien.gallery import editing, enrolment, privacy, undoing
-from mien.gallery.decision import FPIR, Identification, Rule, decide
+from mien.gallery.decision import FPIR, Identification, decide
 from mien.gallery.editing import Change
 from mien.gallery.enrolment import Enrolment, Source, Terms
 from mien.gallery.names import find
@@ -142,6 +142,16 @@ class Gallery:
     def url(self) -> str:
         """Where it is, printable, without a password."""
         return self._store.url
+
+    @property
+    def store(self) -> Store:
+        """What keeps it; for those who work on records (import, reembedding)."""
+        return self._store
+
+    @property
+    def actor(self) -> str:
+        """Who works with it, for the audit trail."""
+        return self._actor
 
     # Who is it
 

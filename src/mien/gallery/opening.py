@@ -40,7 +40,7 @@ def open_store(
     if create is not None:
         check_key(create, cipher, "the new gallery")
     if address.startswith(_POSTGRES):
-        raise GalleryError("PostgreSQL comes in a moment")
+        return _open_database(address, create, cipher, timeout, readonly=readonly)
     return _open_file(_path(address), create, cipher, timeout, readonly=readonly)
 
 
@@ -54,6 +54,15 @@ def _open_file(
             raise GalleryError(f"{printable(path)}: there is no gallery")
         sqlite.create(path, create)
     return sqlite.SqliteStore(path, cipher=cipher, timeout=timeout, readonly=readonly)
+
+
+def _open_database(
+    url: str, create: GalleryInfo | None, cipher: Cipher | None, timeout: float, *, readonly: bool
+) -> Store:
+    from mien.gallery.address import Address
+    from mien.gallery.postgres import PostgresStore
+
+    return PostgresStore(Address.parse(url), create=create, cipher=cipher, timeout=timeout, readonly=readonly)
 
 
 def _path(address: str) -> Path:

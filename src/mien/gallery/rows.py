@@ -23,6 +23,8 @@ PERSON_COLUMNS = "id, name, created, consent, consent_at, expires"
 EVENT_COLUMNS = "at, action, actor, person, details"
 UNDO_COLUMNS = "action, at, steps, people"
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
 MAX_DIMENSION = 16_000
 """Numbers in an embedding that both stores can keep."""
 
@@ -144,7 +146,7 @@ def stamp_or_none(at: datetime | None) -> str | None:
 
 
 def to_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _JSON.encode(value)
 
 
 def utf8(text: str | None) -> str | None:
