@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mien.errors import GalleryBusyError, GalleryModelError, ModelError
 from mien.gallery import editing, enrolment, privacy, undoing
-from mien.gallery.decision import FPIR, Identification, decide
+from mien.gallery.decision import FPIR, Identification, Rule, decide
 from mien.gallery.editing import Change
 from mien.gallery.enrolment import Enrolment, Source, Terms
 from mien.gallery.names import find
