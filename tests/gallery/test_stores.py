@@ -295,7 +295,7 @@ class TestFaces:
     def test_embeddings_that_do_not_fit(self, store, wrong, message):
         with pytest.raises(GalleryError, match=message), store.write() as writer:
             writer.add_faces([NewFace(wrong)])
-        with pytest.raises(GalleryError, match="differ in length|not made of finite"), store.write() as writer:
+        with pytest.raises(GalleryError, match=r"differ in length|not made of finite"), store.write() as writer:
             writer.add_faces([NewFace(vectors(1)[0]), NewFace(wrong if wrong.ndim == 1 else vectors(1)[0][1:])])
         assert changes(store).revision == 0
 
@@ -486,7 +486,8 @@ class TestTransactions:
 
     def test_a_reader_sees_one_state(self, url, store, cipher):
         added(store, 1)
-        with open_store(url, cipher=cipher).read() as reader:
+        other = open_store(url, cipher=cipher)
+        with other.read() as reader:
             added(store, 1)
             known(store, "A")
             assert reader.count() == (0, 1)
@@ -494,6 +495,7 @@ class TestTransactions:
             assert len(reader.changes(0).ids) == 1
             with store.read() as later:
                 assert later.count() == (1, 2)
+        other.close()
 
     def test_another_store_sees_what_was_committed(self, url, store, cipher, info):
         ids = added(store, 2)
