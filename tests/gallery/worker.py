@@ -6,10 +6,13 @@ After each committed transaction it prints one line, the acknowledgement; whoeve
 from __future__ import annotations
 
 import sys
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
+from mien.errors import GalleryBusyError
 from mien.gallery.opening import open_store
 from mien.gallery.records import Event, NewFace, Person
 from mien.gallery.store import Store
@@ -21,7 +24,7 @@ PER_PERSON = 5
 
 def main() -> None:
     url, work, seed, *number = sys.argv[1:]
-    store = open_store(url, timeout=60)
+    store = open_store(url, timeout=10 if work == "load" else 60)
     JOBS[work](store, int(seed), *map(int, number))
 
 
@@ -58,8 +61,6 @@ def merge(store: Store, seed: int) -> None:
 
 def reembed(store: Store, seed: int) -> None:
     """Replace every embedding by one of the next generation, whose dimension differs."""
-    from dataclasses import replace
-
     while True:
         with store.write() as writer:
             ids = [face.id for face in writer.faces()]
@@ -73,19 +74,40 @@ def increment(store: Store, seed: int, times: int) -> None:
     """Count up a number that all workers share, in somebody's record, and enrol a face; read in between."""
     known = 0
     for _ in range(times):
-        with store.write() as writer:
-            [counter, *_] = writer.people(limit=1)
-            writer.update_person(
-                Person(counter.id, counter.name, counter.created, consent=str(int(counter.consent or 0) + 1))
-            )
-            writer.add_faces([NewFace(np.full(DIMENSION, seed, np.float32), counter.id)])
-        with store.read() as reader:
-            [counter, *_] = reader.people(limit=1)
-            changes = reader.changes(known)
-            known = changes.revision
-            if int(counter.consent or 0) != counter.faces or reader.count()[1] != counter.faces:
-                raise SystemExit(f"half a change: {counter}")
+        count_up(store, seed)
+        known = look(store, known)
     say("done", times)
+
+
+def load(store: Store, seed: int, seconds: int) -> None:
+    """`increment` for a while, trying again where the gallery is busy: says how often each, and the longest wait."""
+    done, busy, longest, known, end = 0, 0, 0.0, 0, time.monotonic() + seconds
+    while (begin := time.monotonic()) < end:
+        try:
+            count_up(store, seed)
+            done += 1
+        except GalleryBusyError:
+            busy += 1
+        longest = max(longest, time.monotonic() - begin)
+        known = look(store, known)
+    say(done, busy, longest)
+
+
+def count_up(store: Store, seed: int) -> None:
+    with store.write() as writer:
+        [counter] = writer.people()
+        count = int(counter.consent or 0) + 1
+        writer.update_person(Person(counter.id, counter.name, counter.created, consent=str(count)))
+        writer.add_faces([NewFace(np.full(DIMENSION, seed, np.float32), counter.id)])
+
+
+def look(store: Store, known: int) -> int:
+    """Read what is new since revision `known`; the revision it leads to."""
+    with store.read() as reader:
+        [counter] = reader.people()
+        if int(counter.consent or 0) != counter.faces or reader.count()[1] != counter.faces:
+            raise SystemExit(f"half a change: {counter}")
+        return reader.changes(known).revision
 
 
 def vector(person: str, j: int) -> np.ndarray:
@@ -101,7 +123,7 @@ def say(*words: object) -> None:
     print(*words, flush=True)
 
 
-JOBS = {"enrol": enrol, "merge": merge, "reembed": reembed, "increment": increment}
+JOBS = {"enrol": enrol, "merge": merge, "reembed": reembed, "increment": increment, "load": load}
 
 if __name__ == "__main__":
     main()
