@@ -39,19 +39,26 @@ def embed(path: Path) -> Floats:
     return np.asarray(found[0], dtype=np.float32)
 
 
-def embeddings(paths: Sequence[Path], cache: Path, jobs: int) -> Floats:
-    """(N, 128), from the cache where it has them."""
+def embeddings(paths: Sequence[Path], cache: Path, jobs: int) -> dict[Path, Floats]:
+    """(128,) of each; what the cache has is not computed again, and what is computed is kept as it comes."""
+    held: dict[Path, Floats] = {}
     if cache.exists():
-        with np.load(cache) as held:
-            return np.asarray(held["embeddings"])
-    found = []
+        with np.load(cache) as arrays:
+            held = dict(zip(map(Path, arrays["paths"].tolist()), arrays["embeddings"], strict=True))
+    todo = [path for path in paths if path not in held]
     with ProcessPoolExecutor(jobs) as pool:
-        for i, embedding in enumerate(pool.map(embed, paths, chunksize=16), 1):
-            found.append(embedding)
-            if not i % 100:
-                sys.stderr.write(f"\r{i}/{len(paths)}")
-    np.savez(cache, paths=[str(p) for p in paths], embeddings=np.stack(found))
-    return np.stack(found)
+        for i, (path, embedding) in enumerate(zip(todo, pool.map(embed, todo, chunksize=4), strict=True), 1):
+            held[path] = embedding
+            if not i % 50 or i == len(todo):
+                save(cache, held)
+                sys.stderr.write(f"\r{i}/{len(todo)}")
+    return held
+
+
+def save(cache: Path, held: dict[Path, Floats]) -> None:
+    whole = cache.with_suffix(".part.npz")
+    np.savez(whole, paths=[str(path) for path in held], embeddings=np.stack(list(held.values())))
+    whole.replace(cache)
 
 
 class Peer:
@@ -82,15 +89,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
-    paths = sorted(arguments.folder.glob("*/*.jpg"))
-    held = dict(zip(paths, embeddings(paths, arguments.cache, arguments.jobs), strict=True))
+    from mien.evaluation.identification import evaluate_identification, read_people, split_people
 
-    from mien.evaluation.identification import evaluate_identification, read_people
-
+    people = read_people(arguments.folder)
+    split = split_people(people, strangers=arguments.strangers, seed=arguments.seed)
+    used = np.concatenate([split.enrolled, split.strangers, split.probes])
+    peer = Peer(embeddings([people.paths[i] for i in used], arguments.cache, arguments.jobs))
     at = (1 - THRESHOLD**2) / (1 + THRESHOLD**2)
-    report = evaluate_identification(
-        read_people(arguments.folder), Peer(held), strangers=arguments.strangers, seed=arguments.seed, threshold=at
-    )
+    report = evaluate_identification(people, peer, strangers=arguments.strangers, seed=arguments.seed, threshold=at)
     sys.stdout.write(json.dumps(report.to_dict(), indent=2) + "\n")
 
 
