@@ -345,7 +345,7 @@ class _Others:
         if not strangers.any():
             return [None] * len(vectors)
         ids = list(self._place)
-        alike = np.where(strangers, _similarities(self._metric, vectors, self._vectors[: len(ids)]), -1)
+        alike = np.where(strangers, similarity.pairwise(vectors, self._vectors[: len(ids)], self._metric), -1)
         best = alike.argmax(axis=1)
         reached = alike[np.arange(len(best)), best] >= SAME_FACE
         return [self._twin(reader, ids[i]) if found else None for i, found in zip(best, reached, strict=True)]
@@ -368,23 +368,12 @@ class _Others:
             self._vectors = np.concatenate([self._vectors, more])
 
 
-def _similarities(metric: str, a: FloatArray, b: FloatArray) -> FloatArray:
-    """(N, D) and (M, D) to (N, M), by one matrix product: for any number of faces."""
-    product = a @ b.T
-    if metric == "l2":
-        squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * product
-        return similarity.from_distance(np.sqrt(np.maximum(squared, 0)))
-    norms = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)
-    result: FloatArray = np.divide(product, norms, out=np.zeros_like(product), where=norms > 0)
-    return result
-
-
 def _typical(metric: str, own: FloatArray, new: FloatArray) -> list[tuple[float, int]]:
     """For each new face of a person, the median similarity to the person's other faces, and how many these are.
 
     Copies count once, and not for each other: a wrong picture that was saved twice is no less alone.
     """
-    alike = _similarities(metric, new, np.concatenate([own, new]))  # (N, M + N)
+    alike = similarity.pairwise(new, np.concatenate([own, new]), metric)  # (N, M + N)
     before = np.tri(len(new), k=-1, dtype=bool)  # new faces that came earlier
     copies = alike >= NEAR_DUPLICATE
     copied = copies[:, : len(own)].any(axis=1) | (copies[:, len(own) :] & before).any(axis=1)
