@@ -118,7 +118,7 @@ def test_another_embedder_or_mode_is_refused_and_says_how_to_reembed(known):
         Gallery.open(known.url, embedder="sface")
     with pytest.raises(GalleryModelError, match=r"\(fast\), not of dlib-resnet \(accurate\).*--accurate"):
         Gallery.open(known.url, mode="accurate")
-    with Gallery.open(known.url, embedder=None, mode="accurate") as opened:  # as it was made
+    with Gallery.open(known.url, embedder=None, mode=None) as opened:  # as it was made
         assert opened.info.mode == "fast"
 
 
@@ -233,7 +233,7 @@ def test_bad_enrolments_change_nothing(gallery, faces):
     with pytest.raises(ValueError, match="2 sources for 1 faces"):
         gallery.enrol("Ann", faces["rose_1"], sources=["a", "b"])
     with pytest.raises(ValueError, match="time zone"):
-        gallery.enrol("Ann", faces["rose_1"], expires=datetime(2040, 1, 1))  # noqa: DTZ001
+        gallery.enrol("Ann", faces["rose_1"], expires=datetime(2040, 1, 1))
     with pytest.raises(GalleryError, match="1 to 200"):
         gallery.enrol("  ", faces["rose_1"])
     assert gallery.count() == (0, 0)
@@ -241,7 +241,8 @@ def test_bad_enrolments_change_nothing(gallery, faces):
 
 
 @pytest.mark.parametrize(
-    "bad", ["", " \t", "x" * 201, "a\nb", "a\x00b", "Ann\u202eevE", "A\u200dnn", "\u200bAnn", "a\u00a0b", "0" * 32, "\ud800"]
+    "bad",
+    ["", " \t", "x" * 201, "a\nb", "a\x00b", "Ann\u202eevE", "A\u200dnn", "\u200bAnn", "a\u00a0b", "0" * 32, "\ud800"],
 )
 def test_names_that_cannot_be_seen_are_refused(bad):
     with pytest.raises(GalleryError, match="name"):
@@ -250,7 +251,12 @@ def test_names_that_cannot_be_seen_are_refused(bad):
 
 @pytest.mark.parametrize(
     ("given", "kept"),
-    [(" Zoe\u0308 ", "Zo\u00eb"), ("李明", "李明"), ("O'Neil-Şahin", "O'Neil-Şahin"), ("می\u200cخواهم", "می\u200cخواهم")],
+    [
+        (" Zoe\u0308 ", "Zo\u00eb"),
+        ("李明", "李明"),
+        ("O'Neil-Şahin", "O'Neil-Şahin"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+    ],
 )
 def test_names_are_kept_as_nfc(given, kept):
     assert clean_name(given) == kept
@@ -280,7 +286,7 @@ def test_rename(known, faces):
     both_ways(known, lambda: known.rename("Rose", "Rosa"))
     assert names(known) == ["Obama", "Rosa"]
     assert who(known, faces["rose_2"]) == "Rosa"
-    with pytest.raises(GalleryError, match="taken.*merge"):
+    with pytest.raises(GalleryError, match=r"taken.*merge"):
         known.rename("Rosa", "Obama")
     assert known.rename("Rosa", "Rosa").name == "Rosa"
 
@@ -448,7 +454,7 @@ def test_consent_and_expiry_are_kept_and_lifted(known):
     with pytest.raises(GalleryError, match="2,000"):
         known.consent("Rose", "x" * 2001)
     with pytest.raises(ValueError, match="time zone"):
-        known.expire("Rose", datetime(2040, 1, 1))  # noqa: DTZ001
+        known.expire("Rose", datetime(2040, 1, 1))
 
 
 def test_export_gives_all_that_is_known(tmp_path, faces):

@@ -56,7 +56,7 @@ class Gallery:
         self._readonly = readonly
         with store.read() as reader:
             self._info = reader.info
-        self._searcher = Searcher(self._info, None)
+        self._searcher = Searcher(self._info)
 
     @classmethod
     def open(
@@ -64,7 +64,7 @@ class Gallery:
         url: str | os.PathLike[str] = URL,
         *,
         embedder: str | FaceEmbedder | None = EMBEDDER,
-        mode: str = "fast",
+        mode: str | None = "fast",
         key: str | None = None,
         create: bool = True,
         keep_crops: bool = False,
@@ -78,7 +78,8 @@ class Gallery:
         Args:
             url: path of a SQLite file, or `postgresql://...`.
             embedder: the model whose embeddings it is to hold, by name or as loaded; None takes what it was made with.
-            mode: "fast" or "accurate", see `FaceAnalyzer`; a loaded embedder has its own.
+            mode: "fast" or "accurate", see `FaceAnalyzer`; a loaded embedder has its own; None takes what it was made
+                with.
             key: where the key of an encrypted gallery is ("file:PATH", "env:NAME" or "keyring:NAME"); a new gallery is
                 then encrypted: embeddings and crops, not names.
             create: whether to make it where there is none.
@@ -94,17 +95,16 @@ class Gallery:
             GalleryModelError: it holds embeddings of another model or mode.
             UnknownModelError: no such embedder.
         """
-        wanted = None if embedder is None else _model(embedder, mode)
+        record, mode = _model(embedder, mode)
         cipher = _cipher(key)
         made = None
         if create and not readonly:
-            record, mode = wanted or _model(EMBEDDER, mode)
-            made = _new_info(record, mode, cipher.key_id if cipher else None, keeps_crops=keep_crops)
+            new = record or registry.entry(EMBEDDER, "embedding").record
+            made = _new_info(new, mode or "fast", cipher.key_id if cipher else None, keeps_crops=keep_crops)
         store = open_store(os.fspath(url), create=made, cipher=cipher, timeout=timeout, readonly=readonly)
         try:
             gallery = cls(store, actor=actor, audit_searches=audit_searches, readonly=readonly)
-            if wanted is not None:
-                gallery._check_model(*wanted)
+            gallery._check_model(record, mode)
         except BaseException:
             store.close()
             raise
@@ -129,6 +129,14 @@ class Gallery:
     def info(self) -> GalleryInfo:
         """What it is: embedder, mode, dimension, ..."""
         return self._info
+
+    def check(self, embedder: FaceEmbedder) -> None:
+        """Refuse embeddings of a model that is not the gallery's.
+
+        Raises:
+            GalleryModelError: it holds embeddings of another model or mode.
+        """
+        self._check_model(embedder.record, embedder.mode)
 
     @property
     def url(self) -> str:
@@ -211,7 +219,7 @@ class Gallery:
         probes = enrolment.check_vectors(embeddings, self._info)
         rule = self._rule()
         with self._store.read() as reader:
-            ranked, roster = self._searcher.rank(reader, probes, k, rule)
+            ranked, roster = self._searcher.rank(reader, probes, k)
         answers = decide(rule, ranked, roster.people, faces=roster.faces, fpir=fpir, threshold=threshold)
         if self._audit_searches:
             self._note_search(answers)
@@ -385,6 +393,11 @@ class Gallery:
         when = editing.now() if at is None else privacy.as_utc(at)
         return self._remove(lambda writer: privacy.purge(writer, when))
 
+    def expired(self, *, at: datetime | None = None) -> list[Person]:
+        """Whom `purge` would remove then."""
+        with self._store.read() as reader:
+            return privacy.expired(reader, editing.now() if at is None else privacy.as_utc(at))
+
     def consent(self, who: str, text: str | None, *, at: datetime | None = None) -> Person:
         """Note what a person agreed to, or that there is no consent (None).
 
@@ -487,19 +500,17 @@ class Gallery:
         people = sorted({answer.person for answer in answers if answer.person is not None})
         self._note("identify", details={"probes": len(answers), "people": people})
 
-    def _check_model(self, record: Record, mode: str) -> None:
-        """Refuse a gallery of another embedder.
-
-        Raises:
-            GalleryModelError: it is of another one, or of another mode.
-        """
+    def _check_model(self, record: Record | None, mode: str | None) -> None:
         info = self._info
-        if (record.weights.sha256, mode) != (info.embedder_sha256, info.mode):
-            option = " --accurate" if mode == "accurate" else ""
-            raise GalleryModelError(
-                f"{self.url} holds embeddings of {info.embedder} ({info.mode}), not of {record.name} ({mode}): open it"
-                f" with that, or embed its faces anew: mien gallery reembed --embedder {record.name}{option}"
-            )
+        same = record is None or record.weights.sha256 == info.embedder_sha256
+        if same and mode in (None, info.mode):
+            return
+        name, mode = record.name if record else info.embedder, mode or info.mode
+        option = " --accurate" if mode == "accurate" else ""
+        raise GalleryModelError(
+            f"{self.url} holds embeddings of {info.embedder} ({info.mode}), not of {name} ({mode}): open it with that,"
+            f" or embed its faces anew: mien gallery reembed --embedder {name}{option}"
+        )
 
 
 def _user() -> str:
@@ -510,18 +521,20 @@ def _user() -> str:
         return "unknown"
 
 
-def _model(embedder: str | FaceEmbedder, mode: str) -> tuple[Record, str]:
-    """The record and mode of an embedder.
+def _model(embedder: str | FaceEmbedder | None, mode: str | None) -> tuple[Record | None, str | None]:
+    """The record and mode that are asked for.
 
     Raises:
         UnknownModelError: no such model.
         ValueError: no such mode.
     """
-    if not isinstance(embedder, str):
-        return embedder.record, embedder.mode
-    if mode not in ("fast", "accurate"):
+    if mode not in ("fast", "accurate", None):
         raise ValueError(f"mode is {mode!r}, expected 'fast' or 'accurate'")
-    return registry.entry(embedder, "embedding").record, mode
+    if embedder is None:
+        return None, mode
+    if isinstance(embedder, str):
+        return registry.entry(embedder, "embedding").record, mode
+    return embedder.record, embedder.mode
 
 
 def _new_info(record: Record, mode: str, key_id: str | None, *, keeps_crops: bool) -> GalleryInfo:

@@ -8,16 +8,15 @@ from threading import Lock
 
 import numpy as np
 
-from mien.gallery.decision import NOBODY, Ints, Rule, rank_people
-from mien.gallery.index import open_index
+from mien.gallery.decision import NOBODY, Ints
+from mien.gallery.index import catch_up, open_index
 from mien.gallery.privacy import everybody
-from mien.gallery.records import GalleryInfo, Ids
+from mien.gallery.records import GalleryInfo
 from mien.gallery.store import Reader
 from mien.ops import similarity
 from mien.types import FloatArray
 
-_FIRST = 64  # neighbours that are looked at first
-_MORE = 16  # times as many, where those show too few people
+_SPARE = 32  # people who are looked at beyond those asked for, where some may be left out
 _TIE = 1e-4  # similarities that differ less are equal: they are computed in two ways
 
 
@@ -28,25 +27,28 @@ class Roster:
     Attributes:
         revision: of the gallery.
         people: (id, name) of everybody who has a face.
+        place: position in `people`, by id.
         faces: how many faces they have in all.
-        total: how many faces there are, with those of nobody.
-        forbidden: pairs of a face and a position in `people`: whom the face does not show.
+        forbidden: faces, by the position of the person whom they do not show.
     """
 
     revision: int
     people: list[tuple[str, str | None]]
+    place: dict[str, int]
     faces: int
-    total: int
-    forbidden: list[tuple[int, int]]
+    forbidden: dict[int, list[int]]
 
     @classmethod
     def of(cls, reader: Reader) -> Roster:
         """As it is now."""
         shown = [person for person in everybody(reader) if person.faces]
         place = {person.id: i for i, person in enumerate(shown)}
-        forbidden = [(face, place[who]) for face, who in reader.forbidden() if who in place]
+        forbidden: dict[int, list[int]] = {}
+        for face, who in reader.forbidden():
+            if who in place:
+                forbidden.setdefault(place[who], []).append(face)
         people = [(person.id, person.name) for person in shown]
-        return cls(reader.revision(), people, sum(person.faces for person in shown), reader.count()[1], forbidden)
+        return cls(reader.revision(), people, place, sum(person.faces for person in shown), forbidden)
 
 
 class Searcher:
@@ -57,79 +59,56 @@ class Searcher:
         cache: where the index may keep vectors between processes, or None.
     """
 
-    def __init__(self, info: GalleryInfo, cache: Path | None) -> None:
-        self._metric = info.metric
-        self._index = open_index(info.dimension, info.metric, cache=cache)
+    def __init__(self, info: GalleryInfo, cache: Path | None = None) -> None:
+        self._l2 = info.metric == "l2"
+        self._index = open_index(info.dimension, info.metric, cache=cache, gallery_id=info.id)
         self._roster: Roster | None = None
         self._lock = Lock()
 
-    def rank(self, reader: Reader, probes: FloatArray, k: int, rule: Rule) -> tuple[tuple[Ints, FloatArray], Roster]:
-        """The people most like each probe.
+    def rank(self, reader: Reader, probes: FloatArray, k: int) -> tuple[tuple[Ints, FloatArray], Roster]:
+        """The people most like each probe, each by the most similar of their faces.
+
+        Somebody is left out where the probe is more like a face that was said not to be theirs than like any that is.
 
         Args:
             reader: one consistent view of the gallery.
             probes: (Q, D) float32.
             k: how many people.
-            rule: of the embedder.
 
         Returns:
-            What `rank_people` gives, its owners as positions in the roster; and the roster.
+            (Q, k) positions in the roster, most similar first, NOBODY where there are fewer; (Q, k) float32
+            similarities, -inf there; and the roster.
         """
         with self._lock:
             roster = self._caught_up(reader)
-            neighbours, wanted = min(_FIRST, roster.total), min(k, len(roster.people))
-            while True:
-                values, owners = self._neighbours(reader, roster, probes, neighbours)
-                ranked = rank_people(values, owners, k, rule.template)
-                if neighbours >= roster.total or ((ranked[0] != NOBODY).sum(axis=1) >= wanted).all():
-                    break
-                neighbours = min(neighbours * _MORE, roster.total)
+            wanted = k + min(len(roster.forbidden), _SPARE)
+            distances, people = self._index.top_people(probes, wanted)
+        distances = np.where(np.isfinite(distances), distances, 0)  # in places that stay empty; -inf below
+        values = similarity.from_distance(distances) if self._l2 else 1 - distances
+        owners = np.full(values.shape, NOBODY, dtype=np.int64)
+        for i, row in enumerate(people):
+            owners[i, : len(row)] = [roster.place[person] for person in row]
+        values = np.where(owners == NOBODY, -np.inf, values).astype(np.float32)
         if roster.forbidden and self._leave_out(reader, roster, probes, values, owners):
-            ranked = rank_people(values, owners, k, rule.template)
-        return ranked, roster
+            order = np.argsort(-values, axis=1, kind="stable")
+            values, owners = np.take_along_axis(values, order, 1), np.take_along_axis(owners, order, 1)
+        return (owners[:, :k], values[:, :k]), roster
 
     def _caught_up(self, reader: Reader) -> Roster:
         """Learn what has changed."""
-        revision = reader.revision()
-        if self._index.revision != revision:
-            self._index.apply(reader.changes(self._index.revision))
-        if self._roster is None or self._roster.revision != revision:
+        if self._roster is None or self._roster.revision != reader.revision():
             self._roster = Roster.of(reader)
+        catch_up(self._index, reader.changes)
         return self._roster
 
-    def _neighbours(self, reader: Reader, roster: Roster, probes: FloatArray, n: int) -> tuple[FloatArray, Ints]:
-        """(Q, n) similarities of the faces nearest to each probe, and whose they are, as positions in the roster."""
-        if n == 0:
-            return np.empty((len(probes), 0), np.float32), np.empty((len(probes), 0), np.int64)
-        distances, ids = self._index.search(probes, n)
-        values = similarity.from_distance(distances) if self._metric == "l2" else 1 - distances
-        values = np.where(ids < 0, -np.inf, values).astype(np.float32)
-        return values, _owners(reader, roster, ids)
-
     def _leave_out(self, reader: Reader, roster: Roster, probes: FloatArray, values: FloatArray, owners: Ints) -> bool:
-        """Take away the faces of people where the probe is nearer to a face that was said not to be theirs.
-
-        Returns:
-            Whether any were; `owners` is changed in place.
-        """
-        faces = sorted({face for face, _ in roster.forbidden})
-        compare = similarity.l2 if self._metric == "l2" else similarity.cosine
-        alike = compare(probes[:, None], reader.vectors(faces)[None])  # (Q, F)
-        column = {face: i for i, face in enumerate(faces)}
+        """Take people away from (Q, k) candidates, in place; whether any were."""
+        compare = similarity.l2 if self._l2 else similarity.cosine
         changed = False
-        for face, person in roster.forbidden:
-            theirs = owners == person
-            best = np.where(theirs, values, -np.inf).max(axis=1, initial=-np.inf)
-            against = (best > -np.inf) & (alike[:, column[face]] > best + _TIE)
-            owners[theirs & against[:, None]] = NOBODY
-            changed |= bool(against.any())
+        for person in np.intersect1d(owners, list(roster.forbidden)).tolist():
+            vectors = reader.vectors(roster.forbidden[person])
+            against = compare(probes[:, None], vectors[None]).max(axis=1)  # (Q,)
+            out = (owners == person) & (against[:, None] > values + _TIE)
+            values[out], owners[out] = -np.inf, NOBODY
+            changed |= bool(out.any())
         return changed
-
-
-def _owners(reader: Reader, roster: Roster, ids: Ids) -> Ints:
-    """Whose faces are, as positions in the roster; NOBODY for those of nobody, and for empty places."""
-    place = {person: i for i, (person, _) in enumerate(roster.people)}
-    faces = reader.faces_by_id(np.unique(ids[ids >= 0]).tolist())
-    owner = {face.id: place.get(face.person or "", NOBODY) for face in faces}
-    flat = [owner.get(number, NOBODY) for number in ids.ravel().tolist()]
-    return np.array(flat, dtype=np.int64).reshape(ids.shape)
