@@ -85,7 +85,7 @@ def test_a_face_at_the_edge(analyzer, seen):
     shift = np.float32([x, y])
     moved = Faces(face.boxes - np.tile(shift, 2), face.scores, face.landmarks - shift, corner.shape[1::-1])
     piece, found = read_crop(make_crop(corner, moved))
-    assert np.linalg.norm(embedding(analyzer, corner, moved) - embedding(analyzer, piece, found)) < 0.1
+    assert np.linalg.norm(embedding(analyzer, corner, moved) - embedding(analyzer, piece, found)) < 0.2
 
 
 @pytest.mark.parametrize("landmarks", [np.zeros((1, 5, 2)), np.full((1, 5, 2), -1e4)])

@@ -139,7 +139,7 @@ def _as_dict(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """How many of each status, and of those with a warning."""
-    counts = Counter(outcome.status for outcome in outcomes)
+    counts = Counter[str](outcome.status for outcome in outcomes)
     order = ("enrolled", "known", "duplicate", "left out", "failed")
     return {
         **{status: counts[status] for status in order},

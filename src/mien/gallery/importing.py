@@ -320,7 +320,10 @@ class _Others:
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
         self._metric = gallery.info.metric
-        self._forget()
+        self._revision = 0
+        self._place: dict[int, int] = {}  # of a face in the next two
+        self._people: list[str | None] = []
+        self._vectors = np.empty((0, gallery.info.dimension), dtype=np.float32)
         self.learn()
 
     def learn(self) -> None:
@@ -328,7 +331,7 @@ class _Others:
         with self._gallery.store.read() as reader:
             changes = reader.changes(self._revision)
         if changes.complete:
-            self._forget()
+            self._place, self._people = {}, []
         self._revision = changes.revision
         for face in changes.removed.tolist():
             self._people[self._place[face]] = None
@@ -355,12 +358,6 @@ class _Others:
             person = reader.person(found.person) if found.person else None
             return _Twin(shown(person), found.source_sha256) if person else None
         return None
-
-    def _forget(self) -> None:
-        self._revision = 0
-        self._place: dict[int, int] = {}
-        self._people: list[str | None] = []
-        self._vectors = np.empty((0, self._gallery.info.dimension), dtype=np.float32)
 
     def _grow(self, place: int) -> None:
         if place >= len(self._vectors):
