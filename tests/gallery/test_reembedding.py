@@ -14,12 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from mien import FaceAnalyzer
-from mien.cli.console import Commands
-from mien.cli.gallery_reembed import reembed as reembed_command
+from mien.cli.app import app
 from mien.errors import GalleryBusyError, GalleryError, GalleryKeyError
 from mien.gallery.encryption import AesCipher, new_key, read_key
 from mien.gallery.gallery import Gallery
@@ -329,10 +327,7 @@ def test_separation_is_d_prime():
 
 @pytest.fixture
 def run_command():
-    app = typer.Typer(cls=Commands)
-    app.command("reembed")(reembed_command)
-    app.command("other")(lambda: None)
-    return lambda *args: CliRunner().invoke(app, ["reembed", "--threads", "1", *map(str, args)])
+    return lambda *args: CliRunner().invoke(app, ["gallery", "reembed", "--threads", "1", *map(str, args)])
 
 
 def test_the_command(run_command, make, pictures):

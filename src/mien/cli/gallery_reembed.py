@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli import options
+from mien.cli import galleries, options
 from mien.cli.console import EXIT_BAD_INPUT, print_json, progress_bar, report_error, stdout, table
-from mien.cli.gallery_import import Key
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def reembed(
-    gallery: Annotated[str, typer.Option("--gallery", metavar="DB", help="The gallery: a file, or postgresql://...")],
+    gallery: galleries.GalleryUrl = galleries.URL,
     embedder: options.Embedder = options.EMBEDDER,
     accurate: options.Accurate = False,
-    key: Key = None,
+    key: galleries.KeySource = None,
     drop_missing: Annotated[
         bool, typer.Option("--drop-missing", help="Remove faces that cannot be embedded anew, for good.")
     ] = False,
@@ -36,11 +35,10 @@ def reembed(
     stays as it was. Faces that cannot be embedded anew are listed, and nothing is switched, unless --drop-missing.
     """
     from mien.gallery.encryption import AesCipher, read_key
-    from mien.gallery.gallery import Gallery
     from mien.gallery.reembedding import reembed
 
     cipher = None if key is None else AesCipher(read_key(key))
-    with Gallery.open(gallery, embedder=None, key=key, create=False) as opened:
+    with galleries.open_gallery(gallery, key) as opened:
         analyzer = options.make_analyzer(embedder=embedder, accurate=accurate, threads=threads, device=device)
         with progress_bar("embedding", results_last=True) as progress:
             result = reembed(
