@@ -14,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from mien.cli.console import Commands
-from mien.cli.gallery_import import import_
+from mien.cli.app import app
 from mien.errors import DataError
 from mien.gallery.gallery import Gallery
 from mien.gallery.import_sources import read_entries
@@ -366,12 +364,8 @@ def test_a_kill_loses_nothing_that_was_told(tmp_path, people, analyzer, portrait
 
 @pytest.fixture
 def mien_import():
-    app = typer.Typer(cls=Commands)
-    app.command("import")(import_)
-    app.command("other")(lambda: None)
-
     def call(*arguments):
-        return CliRunner().invoke(app, ["import", "--threads", "1", *map(str, arguments)])
+        return CliRunner().invoke(app, ["gallery", "import", "--threads", "1", *map(str, arguments)])
 
     return call
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli import galleries, options
+from mien.cli import galleries, gallery_import, gallery_reembed, options
 from mien.cli.console import Commands, note, print_json, print_rows, stdout
 from mien.cli.enrol import enrol, moment
 from mien.errors import MienError
@@ -25,6 +25,8 @@ app = typer.Typer(
     help="The people that mien knows. Without --gallery or MIEN_GALLERY: the file people.db in the current folder.",
 )
 app.command()(enrol)
+app.command("import")(gallery_import.import_)
+app.command()(gallery_reembed.reembed)
 
 Who = Annotated[str, typer.Argument(metavar="NAME", help="A person: name or id.")]
 FaceIds = Annotated[list[int], typer.Argument(metavar="FACE...", help="Numbers of faces; `show` lists them.")]

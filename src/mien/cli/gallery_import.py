@@ -6,12 +6,13 @@ import csv
 import io
 import json
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli import options
+from mien.cli import galleries, options
 from mien.cli.console import EXIT_BAD_INPUT, print_json, progress_bar, stdout, table
 from mien.cli.targets import check_target
 from mien.ops.files import printable
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 
     from mien.gallery.importing import Outcome
 
-SourceGallery = Annotated[
-    str, typer.Option("--gallery", metavar="DB", help="File of the gallery, or postgresql://...; made if not there.")
-]
-Key = Annotated[
-    str | None,
-    typer.Option("--key", metavar="SOURCE", help="Key of an encrypted gallery: file:PATH, env:NAME or keyring:NAME."),
-]
 _COLUMNS = ("name", "path", "status", "reason", "message", "warnings", "face", "faces", "width", "score", "sharpness")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets would compute
 
@@ -37,8 +31,8 @@ def import_(
         Path,
         typer.Argument(metavar="SOURCE", help="A folder with one folder for each person, or a csv table: name, path."),
     ],
-    gallery: SourceGallery,
-    key: Key = None,
+    gallery: galleries.GalleryUrl = galleries.URL,
+    key: galleries.KeySource = None,
     keep_crops: Annotated[
         bool, typer.Option("--keep-crops", help="A new gallery keeps a crop of each face, to be embedded anew later.")
     ] = False,
@@ -65,9 +59,11 @@ def import_(
     ] = None,
     as_json: options.Json = False,
     detector: options.Detector = options.DETECTOR,
-    embedder: options.Embedder = options.EMBEDDER,
+    embedder: galleries.Embedder = None,
     size: options.Size = options.SIZE,
-    accurate: options.Accurate = False,
+    accurate: Annotated[
+        bool, typer.Option("--accurate", help="A new gallery averages more views of each face: better, and slower.")
+    ] = False,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
 ) -> None:
@@ -92,15 +88,26 @@ def import_(
         refuse_several=refuse_several,
         take_unlike=take_unlike,
     )
-    analyzer = options.make_analyzer(
-        detector=detector, embedder=embedder, size=size, accurate=accurate, threads=1, device=device
-    )
     outcomes: list[Outcome] = []
-    opened = Gallery.open(
-        gallery, embedder=embedder, mode="accurate" if accurate else "fast", key=key, keep_crops=keep_crops
-    )
+    opened = galleries.open_if_there(gallery, embedder=embedder, mode="accurate" if accurate else None, key=key)
     try:
-        with opened, progress_bar("importing", results_last=True) as progress:
+        with ExitStack() as stack:
+            if opened is not None:
+                stack.enter_context(opened)
+            analyzer = galleries.make_analyzer(
+                opened.info if opened else None,
+                embedder,
+                accurate=accurate,
+                detector=detector,
+                size=size,
+                threads=1,  # of a network: several pictures are looked at at a time
+                device=device,
+            ).load()
+            if opened is None:
+                new = Gallery.open(gallery, embedder=analyzer.embedder, key=key, keep_crops=keep_crops)
+                opened = stack.enter_context(new)
+            opened.check(analyzer.embedder)
+            progress = stack.enter_context(progress_bar("importing", results_last=True))
             for outcome in import_pictures(opened, analyzer, entries, gate=gate, workers=threads or default_threads()):
                 outcomes.append(outcome)
                 progress(len(outcomes), len(entries))
@@ -139,7 +146,7 @@ def _as_dict(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """How many of each status, and of those with a warning."""
-    counts = Counter(outcome.status for outcome in outcomes)
+    counts = Counter[str](outcome.status for outcome in outcomes)
     order = ("enrolled", "known", "duplicate", "left out", "failed")
     return {
         **{status: counts[status] for status in order},

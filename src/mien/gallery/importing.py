@@ -320,7 +320,10 @@ class _Others:
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
         self._metric = gallery.info.metric
-        self._forget()
+        self._revision = 0
+        self._place: dict[int, int] = {}  # of a face in the next two
+        self._people: list[str | None] = []
+        self._vectors = np.empty((0, gallery.info.dimension), dtype=np.float32)
         self.learn()
 
     def learn(self) -> None:
@@ -328,7 +331,7 @@ class _Others:
         with self._gallery.store.read() as reader:
             changes = reader.changes(self._revision)
         if changes.complete:
-            self._forget()
+            self._place, self._people = {}, []
         self._revision = changes.revision
         for face in changes.removed.tolist():
             self._people[self._place[face]] = None
@@ -345,7 +348,7 @@ class _Others:
         if not strangers.any():
             return [None] * len(vectors)
         ids = list(self._place)
-        alike = np.where(strangers, _similarities(self._metric, vectors, self._vectors[: len(ids)]), -1)
+        alike = np.where(strangers, similarity.pairwise(vectors, self._vectors[: len(ids)], self._metric), -1)
         best = alike.argmax(axis=1)
         reached = alike[np.arange(len(best)), best] >= SAME_FACE
         return [self._twin(reader, ids[i]) if found else None for i, found in zip(best, reached, strict=True)]
@@ -356,27 +359,10 @@ class _Others:
             return _Twin(shown(person), found.source_sha256) if person else None
         return None
 
-    def _forget(self) -> None:
-        self._revision = 0
-        self._place: dict[int, int] = {}
-        self._people: list[str | None] = []
-        self._vectors = np.empty((0, self._gallery.info.dimension), dtype=np.float32)
-
     def _grow(self, place: int) -> None:
         if place >= len(self._vectors):
             more = np.empty((max(1024, len(self._vectors)), self._vectors.shape[1]), dtype=np.float32)
             self._vectors = np.concatenate([self._vectors, more])
-
-
-def _similarities(metric: str, a: FloatArray, b: FloatArray) -> FloatArray:
-    """(N, D) and (M, D) to (N, M), by one matrix product: for any number of faces."""
-    product = a @ b.T
-    if metric == "l2":
-        squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * product
-        return similarity.from_distance(np.sqrt(np.maximum(squared, 0)))
-    norms = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)
-    result: FloatArray = np.divide(product, norms, out=np.zeros_like(product), where=norms > 0)
-    return result
 
 
 def _typical(metric: str, own: FloatArray, new: FloatArray) -> list[tuple[float, int]]:
@@ -384,7 +370,7 @@ def _typical(metric: str, own: FloatArray, new: FloatArray) -> list[tuple[float,
 
     Copies count once, and not for each other: a wrong picture that was saved twice is no less alone.
     """
-    alike = _similarities(metric, new, np.concatenate([own, new]))  # (N, M + N)
+    alike = similarity.pairwise(new, np.concatenate([own, new]), metric)  # (N, M + N)
     before = np.tri(len(new), k=-1, dtype=bool)  # new faces that came earlier
     copies = alike >= NEAR_DUPLICATE
     copied = copies[:, : len(own)].any(axis=1) | (copies[:, len(own) :] & before).any(axis=1)
