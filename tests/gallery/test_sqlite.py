@@ -420,5 +420,16 @@ def test_no_more_room(made):
     assert second == "[21] (1, 21)"
 
 
+def test_a_second_store_leaves_the_locks_of_the_first(made):
+    first = open_store(made)
+    with first.write() as writer:
+        writer.add_faces(faces(1))
+    open_store(made).close()  # the system drops all locks of a process on a file that it closes, unless one is careful
+    run("import sys; from mien.gallery.opening import open_store; open_store(sys.argv[1]).close()", made)
+    assert Path(f"{made}-wal").stat().st_size > 0  # nobody else took it for a file that is not in use
+    first.close()
+    assert not Path(f"{made}-wal").exists()
+
+
 def test_the_header_says_mien(made):
     assert made.read_bytes()[68:72] == struct.pack(">I", APPLICATION_ID) == b"Mien"

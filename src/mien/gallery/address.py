@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from mien.errors import GalleryError
 from mien.ops.files import printable
@@ -48,11 +48,13 @@ class Address:
         user, _, host = parts.netloc.rpartition("@")
         shown = f"{user.partition(':')[0]}@{host}" if user else host
         return cls(
-            urlunsplit(parts._replace(query=_query(rest))),
+            _joined(parts.netloc, parts.path, rest),
             schema,
-            printable(urlunsplit(parts._replace(netloc=shown, query=_query(public)))),
+            printable(_joined(shown, parts.path, public)),
         )
 
 
-def _query(options: list[tuple[str, str]]) -> str:
-    return urlencode(options, quote_via=quote, safe="/")
+def _joined(host: str, path: str, options: list[tuple[str, str]]) -> str:
+    """The URL again; urlunsplit would drop the slashes before an empty host, and libpq minds."""
+    query = urlencode(options, quote_via=quote, safe="/")
+    return f"postgresql://{host}{path}" + (f"?{query}" if query else "")

@@ -54,6 +54,8 @@ _COLUMN_TYPES = {
 _OPERATORS = {"l2": ("<->", "vector_l2_ops"), "cosine": ("<=>", "vector_cosine_ops")}
 _MOST_INDEXED = 2000
 """Numbers in a vector that HNSW of pgvector takes."""
+_MOST_LOOKED_AT = 1000
+"""Faces that a search by HNSW of pgvector weighs at most (hnsw.ef_search)."""
 _MARK = "mien gallery, format "
 """How the comment on the table `gallery` begins; the schema's version follows."""
 _ROWS_AT_A_TIME = 10_000
@@ -259,12 +261,14 @@ class PostgresStore(SqlStore[PostgresConnection]):
         with self.read() as reader:
             if reader.info.key_id is not None:
                 return None
-            (_, faces), indexed = reader.count(), reader.info.dimension <= _MOST_INDEXED
-        if indexed and faces >= INDEX_FROM and not self._session.readonly and not self.has_index():
+            (_, faces), indexable = reader.count(), reader.info.dimension <= _MOST_INDEXED
+        indexed = self.has_index()
+        if indexable and not indexed and faces >= INDEX_FROM and not self._session.readonly:
             self.build_index()
+            indexed = True
         with self._connection() as connection:
             connection.begin_read()
-            return _nearest(connection, reader.info, np.asarray(vectors, np.float32), k)
+            return _nearest(connection, reader.info, np.asarray(vectors, np.float32), k, indexed=indexed)
 
     def has_index(self) -> bool:
         """Whether `nearest` is approximate and fast, rather than exact and slow."""
@@ -302,12 +306,15 @@ class PostgresStore(SqlStore[PostgresConnection]):
             raise GalleryError(f"{self._where}: the gallery was opened to read only")
 
 
-def _nearest(connection: PostgresConnection, info: GalleryInfo, vectors: FloatArray, k: int) -> tuple[FloatArray, Ids]:
+def _nearest(
+    connection: PostgresConnection, info: GalleryInfo, vectors: FloatArray, k: int, *, indexed: bool
+) -> tuple[FloatArray, Ids]:
     """See `Store.nearest`; within a transaction."""
     distances, ids = np.full((len(vectors), k), -1, np.float32), np.full((len(vectors), k), -1, np.int64)
-    connection.rows("SELECT set_config('hnsw.ef_search', ?, true)", (str(min(max(100, 2 * k), 1000)),))
-    if k > 1000:  # more than the index looks at
-        connection.rows("SELECT set_config('enable_indexscan', 'off', true)")
+    connection.rows("SELECT set_config('hnsw.ef_search', ?, true)", (str(min(max(100, 2 * k), _MOST_LOOKED_AT)),))
+    if indexed:  # for a few thousand faces the planner would rather compare with each
+        avoided = "enable_seqscan" if k <= _MOST_LOOKED_AT else "enable_indexscan"
+        connection.rows("SELECT set_config(?, 'off', true)", (avoided,))
     distance = f"vector::vector({info.dimension}) {_OPERATORS[info.metric][0]} ?"
     statement = f"SELECT {distance}, id FROM faces WHERE vector IS NOT NULL ORDER BY {distance} LIMIT ?"  # noqa: S608
     for i, value in enumerate(connection.pack(vectors)):

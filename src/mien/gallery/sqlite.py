@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -32,10 +34,13 @@ _TYPES = {
     "blob": "BLOB",
     "vector": "BLOB",
 }
-_MAGIC = b"SQLite format 3\0"
+_HEADER = ("application_id", "user_version")
+_EFFECTIVE = os.access in os.supports_effective_ids
 _PAGE = 8192
 _LONGEST_VALUE = 64 * 2**20
 _ROWS_AT_A_TIME = 10_000
+_PATIENCE = 0.0005, 0.003
+"""Seconds between two attempts to be the one who writes."""
 
 _SETTINGS = (
     "PRAGMA trusted_schema = OFF",
@@ -65,6 +70,7 @@ class SqliteConnection:
     def __init__(self, path: Path, where: str, timeout: float, *, readonly: bool) -> None:
         self.where = where
         self._timeout = timeout
+        self._committed = 0.0  # when, by the monotonic clock
         with self._told():
             self._raw = sqlite3.connect(
                 _uri(path, readonly=readonly),
@@ -122,10 +128,29 @@ class SqliteConnection:
         self.rows("SELECT one FROM gallery")  # from here on it sees one state
 
     def begin_write(self) -> None:
-        self.run("BEGIN IMMEDIATE")
+        # SQLite waits by asking ever more rarely, so that newcomers overtake who has waited long: ask evenly instead.
+        # Nor does who has just written begin again at once, before others can have asked.
+        time.sleep(max(0.0, self._committed + _PATIENCE[1] - time.monotonic()))
+        end = time.monotonic() + self._timeout
+        self.rows("PRAGMA busy_timeout = 0")
+        try:
+            while not self._began_to_write(last=time.monotonic() >= end):
+                time.sleep(random.uniform(*_PATIENCE))  # noqa: S311
+        finally:
+            self.rows(f"PRAGMA busy_timeout = {round(1000 * self._timeout)}")
+
+    def _began_to_write(self, *, last: bool) -> bool:
+        try:
+            self.run("BEGIN IMMEDIATE")
+        except GalleryBusyError:
+            if last:
+                raise
+            return False
+        return True
 
     def commit(self) -> None:
         self.run("COMMIT")
+        self._committed = time.monotonic()
 
     def rollback(self) -> None:
         with suppress(sqlite3.Error):
@@ -224,29 +249,39 @@ def create(path: Path, info: GalleryInfo) -> None:
 
 
 def check_file(path: Path, where: str, *, readonly: bool) -> None:
-    """Look at a file before SQLite does.
+    """Look at a file before it is opened, changing nothing.
+
+    SQLite reads it, rather than we: a process that closes a file gives up all locks that it has on it.
 
     Raises:
         GalleryError: it is no gallery, one of a later version, or cannot be read (or written, unless `readonly`).
     """
     if path.is_dir():
         raise GalleryError(f"{where}: is a folder, not a gallery")
-    try:
-        with path.open("rb") as file:
-            header = file.read(100)
-    except OSError as error:
-        raise GalleryError(f"{where}: cannot be read: {str(error.strerror).lower()}") from error
-    if len(header) < 100 or not header.startswith(_MAGIC):
-        raise GalleryError(f"{where}: is not a gallery")
-    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise GalleryError(f"{where}: is a database of another program, not a gallery")
-    _check_version(int.from_bytes(header[60:64], "big"), where)
+    if not os.access(path, os.R_OK, effective_ids=_EFFECTIVE):
+        raise GalleryError(f"{where}: cannot be read: {'permission denied' if path.exists() else 'it leads nowhere'}")
+    application, version = _header(path, where)
+    if application != APPLICATION_ID:
+        what = "is a database of another program, not a gallery" if path.stat().st_size else "is not a gallery"
+        raise GalleryError(f"{where}: {what}")
+    _check_version(version, where)
     if not (readonly or (_writable(path) and _writable(path.resolve().parent))):
         raise GalleryError(f"{where}: the file or its folder is read-only; it can be opened to read only")
 
 
 def _writable(path: Path) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    return os.access(path, os.W_OK, effective_ids=_EFFECTIVE)
+
+
+def _header(path: Path, where: str) -> tuple[int, int]:
+    """Whose database a file is, and of which version; read without locks."""
+    try:
+        with closing(sqlite3.connect(f"{_file(path)}?mode=ro&immutable=1", uri=True)) as raw:
+            [application], [version] = (raw.execute(f"PRAGMA {name}").fetchone() for name in _HEADER)
+            return application, version
+    except sqlite3.Error as error:
+        damaged = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+        raise GalleryError(f"{where}: {'the file is damaged' if damaged else 'is not a gallery'}") from error
 
 
 def _check_version(version: int, where: str) -> None:
@@ -313,7 +348,11 @@ def _uri(path: Path, *, readonly: bool) -> str:
     resolved = path.resolve()
     still = readonly and not _writable(resolved.parent) and not _has_wal(resolved)
     mode = "ro&immutable=1" if still else "ro" if readonly else "rw"
-    return f"file:{quote(os.fsencode(resolved))}?mode={mode}"
+    return f"{_file(path)}?mode={mode}"
+
+
+def _file(path: Path) -> str:
+    return f"file:{quote(os.fsencode(path.resolve()))}"
 
 
 def _has_wal(path: Path) -> bool:
