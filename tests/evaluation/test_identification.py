@@ -111,7 +111,7 @@ class TestFigures:
         people = read_people(folder(tmp_path, names))
         report = identify(people, OnALine(), seed=3)
         split = split_people(people, seed=3)
-        value = [float(path.stem.split()[0]) for path in people.paths]
+        value = [np.float32(path.stem.split()[0]) for path in people.paths]  # as it is compared
 
         def ranked(i):
             return sorted((abs(value[i] - value[e]), people.person[e]) for e in split.enrolled)
@@ -158,10 +158,10 @@ class TestFigures:
     def test_the_interval_is_over_people(self, tmp_path):
         """One person with a hundred bad probes: a share of pictures hides that it is one person."""
         names = spread()
-        names["known 0"] = ["0", *(f"50.1 {i}" for i in range(80))]
+        names["known 0"] = [f"{10 * (1 + i % 9)}.05 {i}" for i in range(80)]
         rate = evaluated(folder(tmp_path, names), seed=1).rank[1]
         assert rate.value < 0.3
-        assert rate.high == pytest.approx(1, abs=0.01)  # samples without that person
+        assert rate.high > 0.8  # samples without that person
 
     def test_recommended_threshold(self, tmp_path):
         root = folder(tmp_path, spread())
@@ -196,7 +196,7 @@ class TestFigures:
 def test_pages_and_plots(tmp_path):
     report = evaluated(folder(tmp_path / "people", spread()), rule=RULE)
     page = to_markdown(report)
-    assert "| Rank 1 \\(95 % interval\\) | 100.00% (100.00% to 100.00%) |" in page
+    assert "100.00% \\(100.00% to 100.00%\\)" in page
     assert "mien's own for FPIR 1e\\-2" in page
     assert "<h2>Thresholds</h2>" in to_html(report)
     for draw, name in ((plot_det, "det.png"), (plot_cmc, "cmc.png")):
@@ -216,10 +216,14 @@ class TestCommand:
         monkeypatch.setattr(evaluate_identification, "make_describer", make)
         return given
 
+    @pytest.fixture
+    def ruled(self, monkeypatch):
+        monkeypatch.setattr(evaluate_identification, "find_rule", lambda *_: RULE)
+
     def run(self, *args):
         return CliRunner().invoke(evaluate.app, ["identification", *map(str, args)])
 
-    def test_json_and_nothing_else_on_stdout(self, asked, tmp_path):
+    def test_json_and_nothing_else_on_stdout(self, asked, ruled, tmp_path):
         result = self.run(folder(tmp_path, spread()), "--json", "--strangers", 50, "--accurate", "--enrol", 2)
         assert result.exit_code == 0
         out = json.loads(result.stdout)
@@ -227,7 +231,7 @@ class TestCommand:
         assert asked["accurate"]
         assert asked["embedder"] == options.EMBEDDER
 
-    def test_table_and_files(self, asked, tmp_path):
+    def test_table_and_files(self, asked, ruled, tmp_path):
         root = folder(tmp_path / "people", spread())
         files = {"--out": "report.html", "--det": "det.svg", "--cmc": "cmc.png"}
         named = [word for option, name in files.items() for word in (option, tmp_path / name)]
