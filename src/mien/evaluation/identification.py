@@ -280,7 +280,7 @@ def evaluate_identification(
     near, far = trial.right_scores, trial.far
     names = {**RATES, f"{target_fpir:g}": target_fpir}
     measured = {
-        name: trial.at(metrics.threshold_at_fmr(far, rate))
+        name: trial.at(metrics.threshold_at_fmr(far.astype(np.float32), rate))  # told apart in float32 too
         for name, rate in names.items()
         if metrics.measurable(len(far), rate)
     }
