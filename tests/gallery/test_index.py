@@ -408,7 +408,7 @@ def check_window(rows) -> int:
 
 def test_two_processes_follow_one_gallery_while_a_third_reads(tmp_path):
     path = tmp_path / "v"
-    processes = [follower(path, 1500, every) for every in (3, 7)]
+    processes = [follower(path, 800, every) for every in (3, 7)]
     for process in processes:
         ready(process)
     index, seen = open_index(D, "l2", cache=path, gallery_id=GALLERY), set()
@@ -421,13 +421,13 @@ def test_two_processes_follow_one_gallery_while_a_third_reads(tmp_path):
     for process in processes:
         assert process.wait() == 0
         process.stdout.close()
-    assert index.read(check_window) == 1500
+    assert index.read(check_window) == 800
     assert len(seen) > 3
 
 
 def test_killed_while_writing(tmp_path):
     path, rng, reached = tmp_path / "v", np.random.default_rng(5), set()
-    for _ in range(6):
+    for _ in range(4):
         process = follower(path, 10**9, 2)
         ready(process)
         time.sleep(float(rng.uniform(0.02, 0.25)))

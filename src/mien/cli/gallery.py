@@ -186,7 +186,7 @@ def remove(
         if face is not None:
             _confirm(f"Remove face {face} for good?", yes=yes)
             opened.remove_face(face)
-            gone = {"face": face}
+            gone: dict[str, Any] = {"face": face}
             text = f"removed: face {face}"
         else:
             person = opened.person(who or "")

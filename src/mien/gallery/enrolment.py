@@ -94,7 +94,7 @@ def as_new_faces(
             raise ValueError(f"{len(values)} {name} for {len(made)} faces")
     if sources is not None:
         pairs = zip(made, sources, strict=True)
-        made = [replace(f, source=s and os.fspath(s), source_sha256=_digest(s)) for f, s in pairs]
+        made = [replace(f, source=None if s is None else os.fspath(s), source_sha256=_digest(s)) for f, s in pairs]
     if crops is not None:
         made = [replace(face, crop=crop) for face, crop in zip(made, crops, strict=True)]
     return made

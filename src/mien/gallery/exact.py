@@ -195,8 +195,9 @@ def _within_reach(rows: Rows, query: FloatArray, squared: FloatArray, k: int) ->
     """
     if k >= len(rows.live):
         return rows.live
-    bound = _upper_bound(squared, k)
-    found: Ids = np.flatnonzero(squared <= bound)
+    least = _Least(squared)
+    bound = least.bound(k)
+    found = least.up_to(bound)
     if len(found) > k:
         bound = float(np.partition(squared[found], k - 1)[k - 1])
         found = found[squared[found] <= bound]
@@ -204,17 +205,29 @@ def _within_reach(rows: Rows, query: FloatArray, squared: FloatArray, k: int) ->
     reach = bound + _error(rows, length, float(np.sqrt(rows.squares[found].max())))
     radius = np.sqrt(max(reach + length**2, 0.0))
     reach += _error(rows, length, length + radius) + 8 * _UNIT * radius**2  # the last: distances that round alike
-    within: Ids = np.flatnonzero(squared <= reach)
-    return within
+    return least.up_to(reach)
 
 
-def _upper_bound(squared: FloatArray, k: int) -> float:
-    """A value that at least k of the (N,) values do not exceed, N > k: the k-th least of the least of groups."""
-    groups = len(squared) // _GROUP
-    if groups <= k:
-        return float(np.partition(squared, k - 1)[k - 1])
-    least = squared[: groups * _GROUP].reshape(groups, _GROUP).min(axis=1)
-    return float(np.partition(least, k - 1)[k - 1])
+class _Least:
+    """(N,) values with the least of every group of them, so that few have to be looked at."""
+
+    def __init__(self, values: FloatArray) -> None:
+        whole = len(values) // _GROUP * _GROUP
+        self._values = values
+        self._groups = values[:whole].reshape(-1, _GROUP).min(axis=1)
+        self._rest = np.arange(whole, len(values))
+
+    def bound(self, k: int) -> float:
+        """A value that at least k of the values do not exceed, N >= k: the k-th least of the least of groups."""
+        least = self._groups if len(self._groups) >= k else self._values
+        return float(np.partition(least, k - 1)[k - 1])
+
+    def up_to(self, bound: float) -> Ids:
+        """Positions of all values that do not exceed it, in order."""
+        groups = np.flatnonzero(self._groups <= bound)
+        places = np.concatenate([(groups[:, None] * _GROUP + np.arange(_GROUP)).ravel(), self._rest])
+        found: Ids = places[self._values[places] <= bound]
+        return found
 
 
 def _error(rows: Rows, query_length: float, length: float) -> float:

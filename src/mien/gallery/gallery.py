@@ -8,19 +8,21 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mien.errors import GalleryBusyError, GalleryModelError, ModelError
 from mien.gallery import editing, enrolment, privacy, undoing
-from mien.gallery.decision import FPIR, Identification, decide
+from mien.gallery.decision import FPIR, Identification, Rule, decide
 from mien.gallery.editing import Change
 from mien.gallery.enrolment import Enrolment, Source, Terms
 from mien.gallery.names import find
 from mien.gallery.opening import open_store
 from mien.gallery.records import Event, Face, GalleryInfo, NewFace, Person
+from mien.gallery.rules import rule_for
 from mien.gallery.searching import Searcher
-from mien.gallery.store import Cipher, Store, Writer
+from mien.gallery.store import Cipher, Reader, Store, Writer
 from mien.models import registry
 from mien.models.base import Record
 from mien.types import Faces, FloatArray
@@ -56,7 +58,8 @@ class Gallery:
         self._readonly = readonly
         with store.read() as reader:
             self._info = reader.info
-        self._searcher = Searcher(self._info)
+        self._searcher: Searcher | None = None
+        self._starting = Lock()
 
     @classmethod
     def open(
@@ -187,6 +190,7 @@ class Gallery:
         """
         made, terms = enrolment.as_new_faces(faces, sources, crops), Terms(consent, expires)
         with self._store.write() as writer:
+            self._check_same(writer)
             change, told = enrolment.enrol(writer, name, made, terms)
             if change is not None:
                 editing.note(writer, change, self._actor)
@@ -210,7 +214,7 @@ class Gallery:
             One answer for each probe.
 
         Raises:
-            GalleryModelError: the embeddings have another length than the gallery's.
+            GalleryModelError: the embeddings have another length than the gallery's, or it was embedded anew.
             ModelError: the embedder was never calibrated.
             ValueError: `fpir` or `k` is out of range; embeddings are not finite.
         """
@@ -219,7 +223,8 @@ class Gallery:
         probes = enrolment.check_vectors(embeddings, self._info)
         rule = self._rule()
         with self._store.read() as reader:
-            ranked, roster = self._searcher.rank(reader, probes, k)
+            self._check_same(reader)
+            ranked, roster = self._search(rule).rank(reader, probes, k)
         answers = decide(rule, ranked, roster.people, faces=roster.faces, fpir=fpir, threshold=threshold)
         if self._audit_searches:
             self._note_search(answers)
@@ -478,17 +483,34 @@ class Gallery:
         """What similarities mean here.
 
         Raises:
-            ModelError: the embedder was never calibrated.
+            ModelError: the embedder was never measured.
         """
         info = self._info
         record = registry.records().get(info.embedder)
-        calibration = record.calibrations.get(info.mode) if record else None
-        if calibration is None:
+        if record is None or record.weights.sha256 != info.embedder_sha256:
             raise ModelError(
-                f"nobody has measured what similarities of {info.embedder} ({info.mode}) mean, so it cannot decide who"
-                " a face is; use a model that `mien models info` shows calibrations of"
+                f"nobody has measured what similarities of {info.embedder} mean, so this gallery cannot say who a face"
+                " is; `mien gallery reembed` it with a model of `mien models list`"
             )
-        return Rule.of(calibration)
+        return rule_for(record, info.mode)
+
+    def _search(self, rule: Rule) -> Searcher:
+        with self._starting:
+            if self._searcher is None:
+                self._searcher = Searcher(self._info, rule)
+            return self._searcher
+
+    def _check_same(self, reader: Reader) -> None:
+        """Refuse to go on where somebody has embedded the gallery anew since it was opened.
+
+        Raises:
+            GalleryModelError: somebody has.
+        """
+        now, then = reader.info, self._info
+        if (now.embedder_sha256, now.mode) != (then.embedder_sha256, then.mode):
+            raise GalleryModelError(
+                f"{self.url} was embedded anew by {now.embedder} ({now.mode}) since it was opened: open it again"
+            )
 
     def _note(self, action: str, person: str | None = None, details: dict[str, Any] | None = None) -> None:
         """Add a line to the audit trail, where nothing changes otherwise."""

@@ -105,8 +105,10 @@ def open_index(
     table = _table(dimension, metric, cache, gallery_id)
     if approximate:
         from mien.gallery.approximate import ApproximateIndex
+        from mien.gallery.vector_file import graph_file
 
-        return ApproximateIndex(ExactIndex(dimension, metric, table))
+        file = None if cache is None else graph_file(cache)
+        return ApproximateIndex(ExactIndex(dimension, metric, table), file, gallery_id)
     return ExactIndex(dimension, metric, table)
 
 
@@ -117,8 +119,9 @@ def erase_cache(cache: Path) -> None:
         GalleryBusyError: others have been writing to it for longer than we wait.
         OSError: it cannot be removed.
     """
-    from mien.gallery.vector_file import FileTable
+    from mien.gallery.vector_file import FileTable, blank, graph_file
 
+    blank(graph_file(cache))
     if cache.is_file():
         FileTable(cache, "", 1, "l2").erase()
 

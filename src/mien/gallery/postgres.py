@@ -88,13 +88,16 @@ class PostgresConnection:
         self.where = session.address.shown
         self._schema = session.address.schema
         self._timeout = session.timeout
-        with self._told():
+        try:
             self._raw = psycopg.connect(
                 session.address.conninfo,
                 autocommit=True,
                 connect_timeout=max(2, round(session.timeout)),
                 application_name="mien",
             )
+        except psycopg.Error as error:
+            # Without its cause, which holds the address with its password.
+            raise GalleryError(f"{self.where}: cannot be reached: {_line(error)}") from None
         try:
             self._set_up(readonly=session.readonly)
         except BaseException:

@@ -145,6 +145,7 @@ def write_known(folder: Path, record: dict[str, Any], vectors: FloatArray, crops
 
     try:
         with folder_written_whole(folder) as made:
+            made.chmod(0o700)  # nobody else's business
             for face, crop in crops.items():
                 (made / f"face-{face}{_extension(crop)}").write_bytes(crop)
             np.save(made / "vectors.npy", vectors, allow_pickle=False)

@@ -150,7 +150,7 @@ class SqliteConnection:
                 raise GalleryBusyError(
                     f"{self.where}: others are writing to the gallery for longer than {self._timeout:g} s; try again"
                 ) from error
-            raise GalleryError(f"{self.where}: {_CODES.get(code) or f'cannot be used ({error})'}") from error
+            raise GalleryError(f"{self.where}: {_CODES.get(code) or f'cannot be used ({_line(error)})'}") from error
         except (UnicodeError, OverflowError) as error:
             raise GalleryError(f"{self.where}: a value cannot be kept or read ({error})") from error
 
@@ -241,11 +241,12 @@ def check_file(path: Path, where: str, *, readonly: bool) -> None:
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise GalleryError(f"{where}: is a database of another program, not a gallery")
     _check_version(int.from_bytes(header[60:64], "big"), where)
-    if not readonly and not all(os.access(part, os.W_OK, effective_ids=_EFFECTIVE) for part in (path, path.parent)):
+    if not (readonly or (_writable(path) and _writable(path.resolve().parent))):
         raise GalleryError(f"{where}: the file or its folder is read-only; it can be opened to read only")
 
 
-_EFFECTIVE = os.access in os.supports_effective_ids
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _check_version(version: int, where: str) -> None:
@@ -310,7 +311,7 @@ def _fill(path: Path, where: str, info: GalleryInfo) -> None:
 def _uri(path: Path, *, readonly: bool) -> str:
     """How SQLite is told to open a file that exists. A medium nobody can write to is read without locks."""
     resolved = path.resolve()
-    still = readonly and not os.access(resolved.parent, os.W_OK) and not _has_wal(resolved)
+    still = readonly and not _writable(resolved.parent) and not _has_wal(resolved)
     mode = "ro&immutable=1" if still else "ro" if readonly else "rw"
     return f"file:{quote(os.fsencode(resolved))}?mode={mode}"
 
@@ -330,3 +331,8 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _line(error: sqlite3.Error) -> str:
+    """What SQLite says, on one line; of a value that it quotes, the beginning."""
+    return " ".join(str(error).split())[:120]

@@ -69,9 +69,8 @@ def take_back(writer: Writer) -> tuple[Undo, bool]:
     if last is None:
         raise GalleryError("nothing to undo")
     if not last.steps:
-        raise GalleryError(
-            f"the last change ({last.action}, {last.at:%Y-%m-%d %H:%M} UTC) removed: nothing undoes that"
-        )
+        when = f"{last.at:%Y-%m-%d %H:%M} UTC"
+        raise GalleryError(f"the last change ({last.action}, {when}) was a removal: what is removed is gone for good")
     writer.pop_undo()  # first: a step that removes somebody removes the records that mention them
     for step in last.steps:
         _STEPS[step["do"]](writer, step)

@@ -206,6 +206,7 @@ class FileTable:
         with self.lock():
             rows = self.rows() or self._nothing
             if changes.complete:
+                blank(graph_file(self._path))  # nobody knows whether it has a copy of what is gone
                 self._replace(followed(self._nothing, changes))
                 self._told = changes.revision
             elif self._told <= rows.revision < changes.revision:
@@ -214,14 +215,15 @@ class FileTable:
     def erase(self) -> None:
         """Leave nothing of it on the disk."""
         with self.lock():
-            _wipe(self._path)
-            self._path.unlink(missing_ok=True)
+            blank(self._path)
             self._mapped = self._last = None
         with suppress(OSError):
             _lock_path(self._path).unlink()
 
     def _follow(self, rows: Rows, changes: Changes) -> None:
         steps = plan(rows, changes)
+        if len(steps.freed):
+            blank(graph_file(self._path))  # it has copies; whoever searches it makes it anew
         header = rows.origin.header if isinstance(rows.origin, _Mapped) else None
         if (
             header is None or header.reached > header.rows or not self._path.is_file()
@@ -374,10 +376,17 @@ def _written(header: _Header | None, size: int) -> list[tuple[int, int]]:
     return [(at, min(at + kind.itemsize * used[name], size)) for name, (at, kind, _) in columns.items()]
 
 
-def _wipe(path: Path) -> None:
-    if path.is_file():
+def blank(path: Path) -> None:
+    """Fill a file with zeros and remove it; nothing where there is none."""
+    with suppress(FileNotFoundError):
         with _opened(path) as file:
             _blank(file)
+        path.unlink()
+
+
+def graph_file(path: Path) -> Path:
+    """Where the graph of an approximate index lies: beside the vectors."""
+    return path.with_name(f"{path.name}-graph")
 
 
 @contextmanager
