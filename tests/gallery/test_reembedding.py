@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from mien import FaceAnalyzer
 from mien.cli.app import app
-from mien.errors import GalleryBusyError, GalleryError, GalleryKeyError
+from mien.errors import GalleryBusyError, GalleryError, GalleryKeyError, GalleryModelError
 from mien.gallery.encryption import AesCipher, new_key, read_key
 from mien.gallery.gallery import Gallery
 from mien.gallery.import_sources import read_entries
@@ -147,7 +147,7 @@ def test_missing_pictures_refuse_the_switch(make, accurate, progress, pictures):
     with again(db) as changed:
         assert [face.id for face in changed.faces()] == [2, 3, 4, 6]
         assert changed.audit()[-1].details["dropped"] == [1, 5]
-        with pytest.raises(GalleryError, match="nothing undoes"):
+        with pytest.raises(GalleryError, match="gone for good"):
             changed.undo()
 
 
@@ -256,6 +256,16 @@ def test_an_encrypted_gallery(make, accurate, progress, tmp_path, monkeypatch):
         assert changed.info.key_id == db.info.key_id
         vectors = changed.vectors([1, 2])
         assert not any(vector.tobytes() in data for vector in vectors)  # embeddings are never in the clear
+
+
+def test_whoever_has_it_open_is_told(make, other_embedder, progress, pictures, analyzer, portrait):
+    db = make()
+    reembed(db, other_embedder, progress)
+    with pytest.raises(GalleryModelError, match="open it again"):
+        db.enrol("Grace", np.zeros((1, 128), np.float32))
+    shutil.copy(portrait, pictures)
+    with pytest.raises(GalleryModelError, match="open it again"):
+        list(import_pictures(db, analyzer, read_entries(pictures.parent)))
 
 
 def test_two_at_once(make, accurate, progress):
