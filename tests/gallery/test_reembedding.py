@@ -30,6 +30,7 @@ from mien.models import arcface
 from mien.models.base import RuntimeOptions
 from mien.models.embedding import FaceEmbedder
 from mien.ops.image import load_image, save_image
+from tests.gallery.galleries import fresh_url
 from tests.models.test_arcface import published
 
 
@@ -363,3 +364,15 @@ def test_the_command_needs_a_gallery(run_command, tmp_path):
     done = run_command("--gallery", tmp_path / "none.db")
     assert done.exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_on_postgresql(postgres, tmp_path, seen, other_embedder, progress):
+    url = fresh_url("postgres", tmp_path, postgres)
+    with Gallery.open(url, keep_crops=True) as db:
+        for name, _, new in seen:
+            db.enrol(name, [new])
+        assert reembed(db, other_embedder, progress).switched
+    with Gallery.open(url, embedder=None, mode=None, create=False) as changed:
+        assert (changed.info.dimension, changed.info.metric) == (64, "cosine")
+        assert changed.vectors([1, 6]).shape == (2, 64)
+        assert changed.audit()[-1].action == "reembed"
