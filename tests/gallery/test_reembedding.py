@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from mien import FaceAnalyzer
 from mien.cli.app import app
-from mien.errors import GalleryBusyError, GalleryError, GalleryKeyError
+from mien.errors import GalleryBusyError, GalleryError, GalleryKeyError, GalleryModelError
 from mien.gallery.encryption import AesCipher, new_key, read_key
 from mien.gallery.gallery import Gallery
 from mien.gallery.import_sources import read_entries
@@ -30,6 +30,7 @@ from mien.models import arcface
 from mien.models.base import RuntimeOptions
 from mien.models.embedding import FaceEmbedder
 from mien.ops.image import load_image, save_image
+from tests.gallery.galleries import fresh_url
 from tests.models.test_arcface import published
 
 
@@ -147,7 +148,7 @@ def test_missing_pictures_refuse_the_switch(make, accurate, progress, pictures):
     with again(db) as changed:
         assert [face.id for face in changed.faces()] == [2, 3, 4, 6]
         assert changed.audit()[-1].details["dropped"] == [1, 5]
-        with pytest.raises(GalleryError, match="nothing undoes"):
+        with pytest.raises(GalleryError, match="gone for good"):
             changed.undo()
 
 
@@ -258,6 +259,16 @@ def test_an_encrypted_gallery(make, accurate, progress, tmp_path, monkeypatch):
         assert not any(vector.tobytes() in data for vector in vectors)  # embeddings are never in the clear
 
 
+def test_whoever_has_it_open_is_told(make, other_embedder, progress, pictures, analyzer, portrait):
+    db = make()
+    reembed(db, other_embedder, progress)
+    with pytest.raises(GalleryModelError, match="open it again"):
+        db.enrol("Grace", np.zeros((1, 128), np.float32))
+    shutil.copy(portrait, pictures)
+    with pytest.raises(GalleryModelError, match="open it again"):
+        list(import_pictures(db, analyzer, read_entries(pictures.parent)))
+
+
 def test_two_at_once(make, accurate, progress):
     db = make()
 
@@ -353,3 +364,15 @@ def test_the_command_needs_a_gallery(run_command, tmp_path):
     done = run_command("--gallery", tmp_path / "none.db")
     assert done.exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_on_postgresql(postgres, tmp_path, seen, other_embedder, progress):
+    url = fresh_url("postgres", tmp_path, postgres)
+    with Gallery.open(url, keep_crops=True) as db:
+        for name, _, new in seen:
+            db.enrol(name, [new])
+        assert reembed(db, other_embedder, progress).switched
+    with Gallery.open(url, embedder=None, mode=None, create=False) as changed:
+        assert (changed.info.dimension, changed.info.metric) == (64, "cosine")
+        assert changed.vectors([1, 6]).shape == (2, 64)
+        assert changed.audit()[-1].action == "reembed"
