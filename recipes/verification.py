@@ -21,11 +21,11 @@ import cv2
 import dlib
 import numpy as np
 import numpy.typing as npt
-from density import DensityScale
 
 from mien.models import registry
 from mien.models.base import CropView, RuntimeOptions
 from mien.models.centerface import CenterFace
+from mien.models.density import DensityScale
 from mien.models.dlib_landmarks import (
     CENTERFACE_TEMPLATE,
     CHIP_TEMPLATE,
@@ -158,7 +158,7 @@ def fit_density(x: Array, person: npt.NDArray[np.intp]) -> DensityScale:
     centres = kmeans(one, 256)
     distances = (one**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2 * one @ centres.T
     reference = float(np.partition(distances, 3, axis=1)[:, :4].mean())
-    return DensityScale(one.mean(axis=0).astype(np.float32), centres.astype(np.float32), reference)
+    return DensityScale(one.mean(axis=0).astype(np.float32), centres.astype(np.float32), reference, 4, 0.3)
 
 
 def distance(x: Array, pairs: npt.NDArray[np.intp]) -> Array:
@@ -229,7 +229,7 @@ def main() -> None:
     fast, accurate = (np.mean([views[v] for v in chosen], axis=0) for chosen in (FAST, ACCURATE))
     density = fit_density(fast, lfw.person)
     arguments.cache.mkdir(parents=True, exist_ok=True)
-    (arguments.cache / "dlib_density.npz").write_bytes(density.to_bytes())
+    np.savez(arguments.cache / "dlib_density.npz", **density.to_arrays())
     for name, x in (("fast", fast), ("accurate", accurate)):
         for how, y in (("plain", x), ("density (seen people)", density(x.astype(np.float32)))):
             say(f"{name}, {how}: lfw_dev_pairs {listed_accuracy(y, lfw):.4f}, T2 {tuning_figures(y, lfw)}\n")

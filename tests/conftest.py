@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,15 @@ def lfw(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def analyzer() -> FaceAnalyzer:
     """The default analyzer, on one thread."""
     return FaceAnalyzer(threads=1).load()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a database on a real PostgreSQL with pgvector; galleries in it share it by `?schema=NAME`."""
+    from tests.gallery.postgres_server import running
+
+    with running() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

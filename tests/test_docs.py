@@ -99,6 +99,7 @@ def test_command(page, command, sandbox):
         return
     executable = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{executable}{os.pathsep}{os.environ['PATH']}"}
+    environment["MIEN_GALLERY"] = f"{Path(page).stem}.db"  # each page tells its own story
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
         cwd=sandbox,

@@ -2,6 +2,7 @@
 
     image = mien.load_image("party.jpg")
     faces = mien.FaceAnalyzer()(image)
+    matches = mien.Gallery.open("people.db").identify(faces.embeddings)
     json.dumps(faces.to_dicts())
 
 Importing mien loads no model and no heavy library: names are imported when they are first used.
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from mien.errors import (
         DataError,
         DeviceError,
+        GalleryBusyError,
+        GalleryError,
+        GalleryKeyError,
+        GalleryModelError,
         ImageDecodeError,
         ImageError,
         ImageTooLargeError,
@@ -26,6 +31,10 @@ if TYPE_CHECKING:
         UnknownModelError,
         WeightsError,
     )
+    from mien.gallery.decision import Candidate, Identification
+    from mien.gallery.enrolment import Enrolment
+    from mien.gallery.gallery import Gallery
+    from mien.gallery.records import Face, Person
     from mien.models.store import WeightsStore
     from mien.ops.draw import draw_faces
     from mien.ops.image import load_image, save_image
@@ -34,18 +43,28 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Candidate": "mien.gallery.decision",
     "DataError": "mien.errors",
     "DeviceError": "mien.errors",
+    "Enrolment": "mien.gallery.enrolment",
     "Expressions": "mien.types",
+    "Face": "mien.gallery.records",
     "FaceAnalyzer": "mien.analyzer",
     "Faces": "mien.types",
     "FileResult": "mien.analyzer",
+    "Gallery": "mien.gallery.gallery",
+    "GalleryBusyError": "mien.errors",
+    "GalleryError": "mien.errors",
+    "GalleryKeyError": "mien.errors",
+    "GalleryModelError": "mien.errors",
+    "Identification": "mien.gallery.decision",
     "ImageDecodeError": "mien.errors",
     "ImageError": "mien.errors",
     "ImageTooLargeError": "mien.errors",
     "MienError": "mien.errors",
     "ModelError": "mien.errors",
     "NoFaceError": "mien.errors",
+    "Person": "mien.gallery.records",
     "UnknownModelError": "mien.errors",
     "Verification": "mien.types",
     "WeightsError": "mien.errors",
@@ -56,18 +75,28 @@ _HOMES = {
 }
 
 __all__ = [
+    "Candidate",
     "DataError",
     "DeviceError",
+    "Enrolment",
     "Expressions",
+    "Face",
     "FaceAnalyzer",
     "Faces",
     "FileResult",
+    "Gallery",
+    "GalleryBusyError",
+    "GalleryError",
+    "GalleryKeyError",
+    "GalleryModelError",
+    "Identification",
     "ImageDecodeError",
     "ImageError",
     "ImageTooLargeError",
     "MienError",
     "ModelError",
     "NoFaceError",
+    "Person",
     "UnknownModelError",
     "Verification",
     "WeightsError",

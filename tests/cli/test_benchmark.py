@@ -55,3 +55,18 @@ def test_mien_itself_failing_is_an_error(portrait, monkeypatch):
 def test_a_picture_that_cannot_be_read_is_said_before_any_process_starts(tmp_path):
     with pytest.raises(ImageError, match=r"none\.jpg"):
         run_benchmark(tmp_path / "none.jpg", threads=1)
+
+
+def test_search_needs_no_photograph(mien):
+    done = mien("benchmark", "--search", "500", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["faces"] == 500
+    assert {"mien, exact", "plain numpy product"} <= {r["name"] for r in said["results"] if r.get("p50_ms")}
+    assert b"mien, exact" in mien("benchmark", "--search", "50").stdout
+
+
+def test_nothing_to_time_is_said(mien):
+    done = mien("benchmark")
+    assert done.returncode == 2
+    assert b"needs a photograph" in done.stderr

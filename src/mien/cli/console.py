@@ -145,6 +145,13 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
+def percent(probability: float) -> str:
+    """A probability for people. Never 0 or 100 %: nothing here is certain."""
+    if probability > 0.999:
+        return "over 99.9%"
+    return "under 0.1%" if probability < 0.001 else f"{probability:.1%}"
+
+
 @contextmanager
 def progress_bar(what: str, *, results_last: bool = False) -> Iterator[Callable[..., None]]:
     """A bar on standard error; yields a function of (done, total[, what]).

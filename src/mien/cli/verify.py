@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli import options
-from mien.cli.console import EXIT_NO, note, print_json, reader_may_leave, stdout, table
+from mien.cli.console import EXIT_NO, note, percent, print_json, reader_may_leave, stdout, table
 from mien.ops.files import printable
 
 STDIN = "-"
@@ -106,15 +106,8 @@ def _sentence(pair: dict[str, Any]) -> str:
         answer = "not confirmed as one person" if pair["probability"] >= 0.5 else "different people"
     return (
         f"{answer}: similarity {pair['similarity']:.3f} (threshold {pair['threshold']:.3f} at FMR {pair['fmr']:g}),"
-        f" probability of one person {_percent(pair['probability'])}"
+        f" probability of one person {percent(pair['probability'])}"
     )
-
-
-def _percent(probability: float) -> str:
-    """Never 0 or 100 %: nothing here is certain."""
-    if probability > 0.999:
-        return "over 99.9%"
-    return "under 0.1%" if probability < 0.001 else f"{probability:.1%}"
 
 
 def _print_all(pairs: list[dict[str, Any]]) -> None:
@@ -122,7 +115,7 @@ def _print_all(pairs: list[dict[str, Any]]) -> None:
         [
             *(", ".join(f"{value:.0f}" for value in pair[side]["box"]) for side in ("a", "b")),
             f"{pair['similarity']:.3f}",
-            _percent(pair["probability"]),
+            percent(pair["probability"]),
             "yes" if pair["same"] else "no",
         ]
         for pair in pairs

@@ -87,32 +87,35 @@ def to_markdown(report: ExpressionReport) -> str:
     """The report as Markdown: tables only."""
     figures = report.figures
     parts = [
-        f"# {_md(about(report))}",
-        f"{_md(report.protocol)}.",
-        _md_table(("Measure", "Value"), headline(report)),
+        f"# {markdown(about(report))}",
+        f"{markdown(report.protocol)}.",
+        markdown_table(("Measure", "Value"), headline(report)),
         "## Classes",
-        _md_table(CLASS_COLUMNS, per_class(figures)),
+        markdown_table(CLASS_COLUMNS, per_class(figures)),
         f"Macro F1 and balanced accuracy are means over the {_supported(figures)} classes that have pictures.",
     ]
     if len(figures.labels) <= _MOST_MATRIX:
         parts += ["## Confusion matrix", "A row for each true class, a column for each answer."]
-        parts.append(_md_table(("", *map(printable, figures.labels)), _matrix(figures)))
+        parts.append(markdown_table(("", *map(printable, figures.labels)), _matrix(figures)))
     if report.notes:
-        parts += ["## Notes", "\n".join(f"- {_md(note)}" for note in report.notes)]
+        parts += ["## Notes", "\n".join(f"- {markdown(note)}" for note in report.notes)]
     if report.unreadable:
-        listed = "\n".join(f"- {_md(text)}" for text in _unreadable(report))
+        listed = "\n".join(f"- {markdown(text)}" for text in _unreadable(report))
         parts += [f"## Cannot be read: {len(report.unreadable):,}", listed]
     return "\n\n".join(parts) + "\n"
 
 
-def _md(text: str) -> str:
+def markdown(text: str) -> str:
+    """Text that Markdown shows as it is."""
     return _MARKDOWN.sub(r"\\\1", html.escape(printable(text), quote=False))
 
 
-def _md_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column is names."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join(
-        f"| {' | '.join(cell if number == 1 else _md(cell) for cell in line)} |" for number, line in enumerate(lines)
+        f"| {' | '.join(cell if number == 1 else markdown(cell) for cell in line)} |"
+        for number, line in enumerate(lines)
     )
 
 
@@ -129,34 +132,45 @@ def to_html(report: ExpressionReport, pictures: Mapping[str, bytes] | None = Non
     """
     figures = report.figures
     body = [
-        f"<h1>{_h(report.model)}</h1>",
-        f"<p>{_h(about(report))}.<br>{_h(report.protocol)}.</p>",
+        f"<h1>{escaped(report.model)}</h1>",
+        f"<p>{escaped(about(report))}.<br>{escaped(report.protocol)}.</p>",
         f'<p class="big">{figures.accuracy:.2%} <small>accuracy</small></p>',
-        _html_table((), headline(report)),
+        html_table((), headline(report)),
         "<h2>Classes</h2>",
-        _html_table(CLASS_COLUMNS, per_class(figures)),
+        html_table(CLASS_COLUMNS, per_class(figures)),
         f"<p><small>Macro F1 and balanced accuracy are means over the {_supported(figures)} classes that have pictures."
         "</small></p>",
     ]
     if len(figures.labels) <= _MOST_MATRIX:
         body += ["<h2>Confusion matrix</h2>", "<p>A row for each true class, a column for each answer.</p>"]
         body.append(_html_matrix(figures))
-    for what, picture in (pictures or {}).items():
-        data = base64.b64encode(picture).decode("ascii")
-        body.append(f'<h2>{_h(what)}</h2><img alt="{_h(what)}" src="data:image/png;base64,{data}">')
-    body += _html_list("Notes", report.notes)
-    body += _html_list(f"Cannot be read: {len(report.unreadable):,}", _unreadable(report))
-    return _PAGE.format(title=_h(about(report)), style=_STYLE, body="\n".join(body))
+    body += html_pictures(pictures or {})
+    body += html_list("Notes", report.notes)
+    body += html_list(f"Cannot be read: {len(report.unreadable):,}", _unreadable(report))
+    return html_page(about(report), body)
 
 
-def _h(text: str) -> str:
+def html_page(title: str, body: Sequence[str]) -> str:
+    """One file that needs nothing else."""
+    return _PAGE.format(title=escaped(title), style=_STYLE, body="\n".join(body))
+
+
+def html_pictures(pictures: Mapping[str, bytes]) -> list[str]:
+    """PNG files, held in the page, under what they show."""
+    held = {escaped(what): base64.b64encode(picture).decode("ascii") for what, picture in pictures.items()}
+    return [f'<h2>{what}</h2><img alt="{what}" src="data:image/png;base64,{data}">' for what, data in held.items()]
+
+
+def escaped(text: str) -> str:
+    """Text that HTML shows as it is."""
     return html.escape(printable(text), quote=True)
 
 
-def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = f"<thead><tr>{''.join(f'<th>{_h(column)}</th>' for column in columns)}</tr></thead>" if columns else ""
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table; the first column is names, and no columns make no head."""
+    head = f"<thead><tr>{''.join(f'<th>{escaped(column)}</th>' for column in columns)}</tr></thead>" if columns else ""
     lines = [
-        f'<tr><th scope="row">{_h(name)}</th>{"".join(f"<td>{_h(cell)}</td>" for cell in cells)}</tr>'
+        f'<tr><th scope="row">{escaped(name)}</th>{"".join(f"<td>{escaped(cell)}</td>" for cell in cells)}</tr>'
         for name, *cells in rows
     ]
     return f'<div class="wide"><table>{head}<tbody>{"".join(lines)}</tbody></table></div>'
@@ -164,12 +178,12 @@ def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _html_matrix(figures: ClassificationReport) -> str:
     """Counts on a ground as strong as their share of the row."""
-    head = "".join(f"<th>{_h(label)}</th>" for label in figures.labels)
+    head = "".join(f"<th>{escaped(label)}</th>" for label in figures.labels)
     lines = []
     for label, row in zip(figures.labels, figures.confusion.tolist(), strict=True):
         total = max(sum(row), 1)
         cells = "".join(_cell(count, count / total) for count in row)
-        lines.append(f'<tr><th scope="row">{_h(label)}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row">{escaped(label)}</th>{cells}</tr>')
     return f'<div class="wide"><table class="matrix"><tr><th></th>{head}</tr>{"".join(lines)}</table></div>'
 
 
@@ -177,10 +191,11 @@ def _cell(count: int, share: float) -> str:
     return f'<td style="background:rgba(0,114,178,{0.75 * share:.3f})">{count:,}</td>'
 
 
-def _html_list(title: str, lines: Sequence[str]) -> list[str]:
+def html_list(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines under a title; nothing without lines."""
     if not lines:
         return []
-    return [f"<h2>{_h(title)}</h2>", f"<ul>{''.join(f'<li>{_h(line)}</li>' for line in lines)}</ul>"]
+    return [f"<h2>{escaped(title)}</h2>", f"<ul>{''.join(f'<li>{escaped(line)}</li>' for line in lines)}</ul>"]
 
 
 def _matrix(figures: ClassificationReport) -> list[tuple[str, ...]]:

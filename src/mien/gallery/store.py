@@ -106,7 +106,10 @@ class Reader(Protocol):
 
 
 class Writer(Reader, Protocol):
-    """One transaction: all of it is written when the block ends, none of it where the block raises."""
+    """One transaction: all of it is written when the block ends, none of it where the block raises.
+
+    Whatever names a face or a person that does not exist raises GalleryError.
+    """
 
     def add_person(self, person: Person) -> None:
         """Add somebody (`faces` is ignored).
@@ -145,11 +148,11 @@ class Writer(Reader, Protocol):
         ...
 
     def set_info(self, info: GalleryInfo) -> None:
-        """Replace what the gallery is (another embedder, another key); the id stays."""
+        """Replace what the gallery is (another embedder); its id stays, and its key changes by `rewrap` only."""
         ...
 
     def rewrap(self, cipher: Cipher | None) -> None:
-        """Encrypt every vector and crop anew with another key, or with none; later calls use it."""
+        """Encrypt every vector and crop anew with another key, or with none; `info` says so, and later calls use it."""
         ...
 
     def forbid(self, face: int, person: str) -> None:

@@ -46,7 +46,7 @@ from mien.ops import files
 from mien.ops.atomic import written_whole
 from mien.types import ImageArray
 
-__all__ = ["ImageSource", "load_image", "save_image"]
+__all__ = ["ImageSource", "load_image", "read_image_bytes", "save_image"]
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | npt.NDArray[Any]"
 
@@ -100,6 +100,17 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: 
     raise ImageError(
         f"cannot load a picture from {type(source).__name__}: pass a path, bytes, a binary file object or an array"
     )
+
+
+def read_image_bytes(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> bytes:
+    """The bytes of a picture's file, for those who need more of it than its pixels; `load_image` takes them.
+
+    Raises:
+        ImageTooLargeError: over `max_bytes`.
+        ImageError: it cannot be read, is empty, or is no regular file.
+    """
+    with _open_regular(path, max_bytes) as file:
+        return _read_bounded(file, max_bytes, _printable(os.fspath(path)))
 
 
 def save_image(path: str | os.PathLike[str], image: ImageArray) -> None:

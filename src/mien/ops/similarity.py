@@ -28,3 +28,22 @@ def cosine(a: FloatArray, b: FloatArray) -> FloatArray:
     products = (a * b).sum(axis=-1)
     result: FloatArray = np.clip(np.divide(products, norms, out=np.zeros_like(products), where=norms > 0), -1, 1)
     return result
+
+
+def pairwise(a: FloatArray, b: FloatArray, metric: str) -> FloatArray:
+    """Similarity of every one of (N, D) with every one of (M, D), by one matrix product; (N, M).
+
+    Rounding is that of the product: for copies of one embedding, up to 1e-4 under 1.
+
+    Args:
+        a: embeddings.
+        b: others.
+        metric: "l2" or "cosine".
+    """
+    products = a @ b.T
+    if metric == "l2":
+        squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * products
+        return from_distance(np.sqrt(np.maximum(squares, 0)))
+    norms = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)
+    result: FloatArray = np.clip(np.divide(products, norms, out=np.zeros_like(products), where=norms > 0), -1, 1)
+    return result

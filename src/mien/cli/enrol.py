@@ -1,0 +1,176 @@
+"""`mien gallery enrol`: from pictures of one person to their faces in the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli import galleries, options, pictures
+from mien.cli.console import EXIT_BAD_INPUT, note, print_json, report_error, stdout
+from mien.ops.files import printable
+
+if TYPE_CHECKING:
+    from mien.analyzer import FileResult
+    from mien.gallery.enrolment import Enrolment
+    from mien.gallery.gallery import Gallery
+    from mien.gallery.records import NewFace
+
+_MAX_DAYS = 36_500
+
+
+def moment(text: str) -> datetime | None:
+    """When: a date (its first minute in UTC), a time in ISO 8601, days from now ("30d"), or "never".
+
+    Raises:
+        typer.BadParameter: none of them.
+    """
+    if text == "never":
+        return None
+    if text.endswith("d") and text[:-1].isdecimal() and len(text) <= 6 and int(text[:-1]) <= _MAX_DAYS:
+        return datetime.now(UTC) + timedelta(days=int(text[:-1]))
+    try:
+        when = datetime.fromisoformat(text)
+        return (when.replace(tzinfo=UTC) if when.tzinfo is None else when).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"{text!r} is no date like 2030-12-31, no number of days like 30d, and not never"
+        ) from error
+
+
+def enrol(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whom the pictures show.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Pictures of this person, folders of them, or globs.")
+    ],
+    gallery: galleries.GalleryUrl = galleries.URL,
+    largest: Annotated[
+        bool,
+        typer.Option("--largest", help="Of a picture with several faces take the largest, instead of refusing it."),
+    ] = False,
+    consent: Annotated[
+        str | None, typer.Option("--consent", metavar="TEXT", help="What the person agreed to, in your words.")
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", metavar="WHEN", help="When `purge` removes them: a date, 30d for days, or never."),
+    ] = None,
+    keep_crops: Annotated[
+        bool, typer.Option("--keep-crops", help="A new gallery keeps a crop of each face, to embed it again later.")
+    ] = False,
+    as_json: options.Json = False,
+    key: galleries.KeySource = None,
+    detector: options.Detector = options.DETECTOR,
+    embedder: galleries.Embedder = None,
+    size: options.Size = options.SIZE,
+    min_score: options.MinScore = None,
+    accurate: Annotated[
+        bool, typer.Option("--accurate", help="A new gallery averages more views of each face: better, and slower.")
+    ] = False,
+    threads: options.Threads = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Add the faces of a person; the gallery is made if there is none.
+
+    Each picture shows this person only, or the largest face is theirs (--largest). Pictures that the gallery has
+    already, and copies of them, are noted and not enrolled twice. A file that cannot be used never stops the others:
+    failures are listed at the end, and the exit code is then 2.
+    """
+    from mien.gallery.gallery import Gallery
+
+    until = None if expires is None else moment(expires)
+    failures: list[str] = []
+    files = pictures.list_files(images, None, failures)
+    if not files:
+        raise typer.BadParameter("standard input has no name to be known by; give a file", param_hint="IMAGE")
+    _name_first(name)
+    mode = "accurate" if accurate else None
+    how = {"detector": detector, "size": size, "threshold": min_score, "threads": threads, "device": device}
+    with ExitStack() as stack:
+        opened = galleries.open_if_there(gallery, embedder=embedder, mode=mode, key=key)
+        if opened is not None:
+            stack.enter_context(opened)
+            keep_crops = opened.info.keeps_crops
+        analyzer = galleries.make_analyzer(opened.info if opened else None, embedder, accurate=accurate, **how).load()
+        results = pictures.analyse(analyzer, files, keep_images=keep_crops)
+        faces = list(_faces(results, failures, largest=largest, crops=keep_crops))
+        if faces:
+            if opened is None:  # not before there is something to put in
+                new = Gallery.open(gallery, embedder=analyzer.embedder, key=key, keep_crops=keep_crops)
+                opened = stack.enter_context(new)
+            opened.check(analyzer.embedder)
+            told = opened.enrol(name, faces, consent=consent, expires=until)
+            failures += _others(opened, told, faces)
+            _say(told, faces, as_json=as_json)
+    for failure in failures:
+        report_error(failure)
+    if failures:
+        raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _name_first(name: str) -> None:
+    """A name that cannot be one is said before any work."""
+    from mien.gallery.names import clean_name
+
+    clean_name(name)
+
+
+def _faces(results: Iterable[FileResult], failures: list[str], *, largest: bool, crops: bool) -> Iterable[NewFace]:
+    """The face of each picture that is to be enrolled; what is wrong is added to the failures."""
+    from mien.analyzer import no_face_message
+    from mien.gallery.enrolment import as_new_faces
+    from mien.gallery.kept_crops import make_crop
+
+    for result in results:
+        if result.faces is None:
+            failures.append(str(result.error))
+        elif not len(result.faces):
+            failures.append(no_face_message(result.path))
+        elif len(result.faces) > 1 and not largest:
+            failures.append(
+                f"{result.path}: shows {len(result.faces)} faces; --largest takes the largest, or cut the picture"
+                " so that it shows one"
+            )
+        else:
+            face = result.faces.largest()
+            kept = [make_crop(result.image, face)] if crops and result.image is not None else None
+            yield from as_new_faces(face, [result.path], kept)
+
+
+def _others(gallery: Gallery, told: Enrolment, faces: list[NewFace]) -> list[str]:
+    """Pictures that are in the gallery already, as of somebody else."""
+    mine = [skipped for skipped in told.skipped if skipped.person != told.person.id]
+    lines = []
+    for skipped in mine:
+        owner = "without a name" if skipped.person is None else f"of {gallery.person(skipped.person).name or 'a group'}"
+        lines.append(
+            f"{faces[skipped.position].source}: is in the gallery already, as face {skipped.face} {owner};"
+            f" if that is wrong: mien gallery move {skipped.face} --to {told.person.id}"
+        )
+    return lines
+
+
+def _say(told: Enrolment, faces: list[NewFace], *, as_json: bool) -> None:
+    from mien.gallery.privacy import person_dict
+
+    skipped = {one.position for one in told.skipped}
+    added = [face for i, face in enumerate(faces) if i not in skipped]
+    if as_json:
+        enrolled = [{"path": face.source, "face": i} for face, i in zip(added, told.faces, strict=True)]
+        left_out = [
+            {"path": faces[one.position].source, "face": one.face, "person": one.person, "reason": one.reason}
+            for one in told.skipped
+        ]
+        answer: dict[str, Any] = {"schema": 1, "person": person_dict(told.person)}
+        print_json({**answer, "enrolled": enrolled, "skipped": left_out})
+        return
+    for one in told.skipped:
+        if one.person == told.person.id:
+            what = "the same picture" if one.reason == "same picture" else "nearly the same picture"
+            note(f"{faces[one.position].source}: {what} is in the gallery already, as face {one.face}")
+    count = f"{len(told.faces)} face" + ("" if len(told.faces) == 1 else "s")
+    text = f"{printable(told.person.name)}: {count} enrolled, {told.person.faces} in all"
+    stdout().print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -1,0 +1,102 @@
+"""What commands on a gallery share: which one is meant, its key, and an analyzer whose embeddings fit it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli import options
+from mien.errors import GalleryError, MienError
+from mien.ops.files import printable
+
+if TYPE_CHECKING:
+    from mien.analyzer import FaceAnalyzer
+    from mien.gallery.gallery import Gallery
+    from mien.gallery.records import GalleryInfo
+
+URL = "people.db"
+
+GalleryUrl = Annotated[
+    str,
+    typer.Option(
+        "--gallery",
+        metavar="DB",
+        envvar="MIEN_GALLERY",
+        help="The gallery: a file, or postgresql://... (see docs/gallery.md).",
+    ),
+]
+KeySource = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="SOURCE",
+        envvar="MIEN_GALLERY_KEY",
+        help="Where the key of an encrypted gallery is: file:PATH, env:NAME or keyring:NAME.",
+    ),
+]
+Embedder = Annotated[
+    str | None,
+    typer.Option("--embedder", help="Embedder; the gallery's own by default. arcface:FILE.onnx for one of your own."),
+]
+
+
+def open_gallery(url: str, key: str | None = None, **how: Any) -> Gallery:
+    """Open a gallery that is there; `how` goes to `Gallery.open`.
+
+    Raises:
+        GalleryError: there is none, or it cannot be used.
+    """
+    from mien.gallery.gallery import Gallery
+
+    if not _there(url):
+        raise GalleryError(
+            f"{printable(url)}: there is no gallery; name another with --gallery or MIEN_GALLERY, or make this one with"
+            " `mien gallery enrol`"
+        )
+    return Gallery.open(url, **({"embedder": None, "mode": None, "key": key, "create": False} | how))
+
+
+def open_if_there(url: str, **how: Any) -> Gallery | None:
+    """Open a gallery; None where there is no such file yet. A database is opened, and made into a gallery, at once.
+
+    Args:
+        url: of the gallery.
+        how: goes to `Gallery.open`.
+
+    Raises:
+        GalleryError: it cannot be used.
+    """
+    from mien.gallery.gallery import Gallery
+
+    there = _there(url)
+    return Gallery.open(url, create="://" in url, **how) if there else None
+
+
+def _there(url: str) -> bool:
+    """False where there is no such file; a database is asked when it is opened."""
+    return "://" in url or os.path.lexists(Path(url).expanduser())
+
+
+def make_analyzer(
+    info: GalleryInfo | None, embedder: str | None, *, accurate: bool = False, **how: Any
+) -> FaceAnalyzer:
+    """An analyzer that finds and embeds; `how` goes to `options.make_analyzer`.
+
+    Args:
+        info: of the gallery, whose embedder and mode it has; None: of one that is to be made.
+        embedder: as the user says.
+        accurate: whether a new gallery is to be accurate.
+        how: goes to `options.make_analyzer`.
+
+    Raises:
+        MienError: the gallery's embedder is a file of the user's own, which nobody has named.
+    """
+    if info is not None:
+        accurate = info.mode == "accurate"
+        if embedder is None and ":" in info.embedder:
+            raise MienError(f"this gallery was made with {info.embedder}: name its file, --embedder arcface:FILE.onnx")
+    name = embedder or (info.embedder if info else options.EMBEDDER)
+    return options.make_analyzer(embedder=name, accurate=accurate, only=("detect", "embed"), **how)

@@ -1,0 +1,110 @@
+"""`mien identify`: who of a gallery is on a photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli import galleries, options, pictures
+from mien.cli.console import percent, print_json, stdout, table
+from mien.ops.files import printable
+
+if TYPE_CHECKING:
+    from mien.cli.pictures import Described
+    from mien.gallery.decision import Identification
+    from mien.types import Faces
+
+
+def identify(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Pictures, folders (searched through), globs, or - for standard input."
+        ),
+    ],
+    gallery: galleries.GalleryUrl = galleries.URL,
+    fpir: Annotated[
+        float, typer.Option("--fpir", help="The share of strangers who may be given a name, above 0 and below 1.")
+    ] = 0.01,
+    candidates: Annotated[
+        int, typer.Option("--candidates", min=0, max=1000, help="Also list this many people most like each face.")
+    ] = 0,
+    as_json: options.Json = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Write annotated pictures into this folder.")
+    ] = None,
+    no_audit: Annotated[
+        bool, typer.Option("--no-audit", help="Write no line to the audit trail, nor anything else to the gallery.")
+    ] = False,
+    key: galleries.KeySource = None,
+    detector: options.Detector = options.DETECTOR,
+    embedder: galleries.Embedder = None,
+    size: options.Size = options.SIZE,
+    min_score: options.MinScore = None,
+    threads: options.Threads = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Say who is on pictures: people of the gallery, or unknown.
+
+    `unknown` is an answer like any other: whoever is not alike enough to anybody stays unknown, however few people
+    the gallery has. With --json one picture gives one JSON object, and many give one object a line.
+    """
+    if not 0 < fpir < 1:
+        raise typer.BadParameter(f"{fpir} is not between 0 and 1", param_hint="--fpir")
+    with galleries.open_gallery(gallery, key, readonly=no_audit) as opened:
+        analyzer = galleries.make_analyzer(
+            opened.info, embedder, detector=detector, size=size, threshold=min_score, threads=threads, device=device
+        )
+
+        def describe(faces: Faces) -> Described:
+            assert faces.embeddings is not None  # noqa: S101 - the analyzer embeds
+            answers = opened.identify(faces.embeddings, k=max(candidates, 5), fpir=fpir) if len(faces) else []
+            return _dicts(faces, answers, candidates), [_label(answer) for answer in answers]
+
+        with pictures.Output(print_json if as_json else _print_table, images, save) as output:
+            opened.check(analyzer.load().embedder)
+            for result in pictures.analyse(analyzer, output.files, keep_images=save is not None):
+                output.add(result, describe)
+
+
+def _dicts(faces: Faces, answers: list[Identification], candidates: int) -> list[dict[str, Any]]:
+    """The JSON of the faces."""
+    dicts = faces.to_dicts(embeddings=False)
+    for face, answer in zip(dicts, answers, strict=True):
+        face["identity"] = answer.to_dict()
+        if candidates:
+            face["candidates"] = [candidate.to_dict() for candidate in answer.candidates[:candidates]]
+    return dicts
+
+
+def _label(answer: Identification) -> str:
+    """On an annotated picture."""
+    if answer.answer is None:
+        return "unknown"
+    return f"{answer.name or 'unnamed'}  {percent(answer.probability)}"
+
+
+def _print_table(record: dict[str, Any]) -> None:
+    faces, image = record["faces"], record["image"]
+    count = f"{len(faces)} face" + ("" if len(faces) == 1 else "s")
+    stdout().print(f"{printable(image['path'])}  {count}", style="bold", highlight=False, markup=False, soft_wrap=True)
+    if faces:
+        stdout().print(table(("face", "who", "probability", "similarity", "box x1, y1, x2, y2"), _rows(faces)))
+
+
+def _rows(faces: list[dict[str, Any]]) -> list[list[str]]:
+    rows = []
+    for i, face in enumerate(faces, 1):
+        box = ", ".join(f"{value:.0f}" for value in face["box"])
+        rows.append([str(i), *_shown(face["identity"]), box])
+        rows += [["", *_shown(candidate, "  "), ""] for candidate in face.get("candidates", ())]
+    return rows
+
+
+def _shown(identity: dict[str, Any], indent: str = "") -> list[str]:
+    """Who, how probable, how alike."""
+    who = "unknown" if "id" not in identity else identity["person"] or f"unnamed {identity['id'][:8]}"
+    similarity = f"{identity['similarity']:.3f}" if "similarity" in identity else ""
+    return [f"{indent}{printable(who)}", percent(identity["probability"]), similarity]

@@ -1,0 +1,416 @@
+"""Import: many pictures of many people into a gallery, with an account of each picture.
+
+One picture after the other is hashed, searched for faces and judged; then each person's new faces are judged together
+and enrolled in one transaction. Running an import again goes on where it stopped: what is enrolled is known by its
+bytes.
+
+What is decided here, once (figures: lfw_dev, 3,937 pictures of 2,312 people, mode fast):
+
+- Of several faces the largest is meant, unless that is refused.
+- A face is *left out* where its picture is too poor to know somebody again by: narrower than `MIN_FACE` pixels, a
+  detection under the detector's threshold, or a blurred one (`sharpness`).
+- A face *unlike the others* of its person is left out, as it is likely of somebody else: fewer than a third of the
+  person's other faces (two at least) reach the embedder's threshold for a false match rate of 1 % with it. That leaves
+  out 0.24 % of right pictures and finds 99.1 % of pictures of somebody else, 98.9 % where there are two of them among
+  six or more (by the median, 0.67, 99.3 and 99.3 %; by the nearest face, 0, 96 and 1 %). With one other face nobody
+  knows which of the two is wrong: it is enrolled, with a warning.
+- *The same face under two names* is enrolled, with a warning: a similarity from `SAME_FACE` on to a face of somebody
+  else. Four of 7.7 million pairs of people reach it, and each of the four is a mistake of the data set. The same bytes
+  under two names are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby, islice
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from mien.analyzer import FaceAnalyzer, no_face_message
+from mien.errors import ImageError, ModelError
+from mien.gallery.enrolment import NEAR_DUPLICATE
+from mien.gallery.gallery import Gallery
+from mien.gallery.import_sources import Entry
+from mien.gallery.kept_crops import make_crop
+from mien.gallery.names import shown
+from mien.gallery.records import NewFace
+from mien.gallery.store import Reader
+from mien.models.arcface import CROP
+from mien.ops import align, similarity
+from mien.ops.image import load_image, read_image_bytes
+from mien.types import Faces, FloatArray, ImageArray
+
+MIN_FACE = 32.0
+"""Pixels: the narrowest face box that is enrolled."""
+MIN_SHARPNESS = 8.0
+"""See `sharpness`."""
+SAME_FACE = 0.83
+"""Similarity from which the faces of two people are taken for one (a distance of 0.305)."""
+_FMR = 1e-2
+_TYPICAL = 2 / 3  # quantile of the similarities to the other faces
+_BATCH = 64  # pictures of one transaction
+
+Status = Literal["enrolled", "known", "duplicate", "left out", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture.
+
+    Attributes:
+        name: of the person.
+        path: as the source has it.
+        status: "enrolled"; "known": enrolled by an earlier import; "duplicate": of another picture of the person; "left
+            out": it shows no face that is fit to be enrolled; "failed": the picture or its row cannot be used.
+        reason: one or two words for programs: "", "no face", "several faces", "small", "low score", "blurred", "unlike
+            the others", "other name", "unreadable", "refused".
+        message: one line for people, or "".
+        warnings: what to look at, though the face is enrolled; one line each.
+        face: its id in the gallery, or None.
+        faces: how many the picture shows; None where it was not searched.
+        width: of the face box in pixels, or None.
+        score: of the detection, or None.
+        sharpness: see `sharpness`, or None.
+    """
+
+    name: str
+    path: str
+    status: Status
+    reason: str = ""
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+    face: int | None = None
+    faces: int | None = None
+    width: float | None = None
+    score: float | None = None
+    sharpness: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "warnings": list(self.warnings)}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Which faces are fit to be enrolled.
+
+    Attributes:
+        min_face: width of the face box in pixels.
+        min_score: of the detection, 0 to 1; 0 takes whatever the detector gives.
+        min_sharpness: see `sharpness`.
+        refuse_several: leave out pictures that show several faces, rather than take the largest.
+        take_unlike: enrol faces that are unlike the others of their person, with a warning.
+    """
+
+    min_face: float = MIN_FACE
+    min_score: float = 0.0
+    min_sharpness: float = MIN_SHARPNESS
+    refuse_several: bool = False
+    take_unlike: bool = False
+
+    def refusal(self, faces: int, width: float, score: float, sharp: float) -> tuple[str, str]:
+        """The reason and the message why a face is left out; "" where it is fit."""
+        if self.refuse_several and faces > 1:
+            return "several faces", f"shows {faces} faces"
+        if width < self.min_face:
+            return "small", f"the face is {width:.0f} pixels wide, at least {self.min_face:g} are asked for"
+        if score < self.min_score:
+            return "low score", f"the face was found with a score of {score:.2f}, under {self.min_score:g}"
+        if sharp < self.min_sharpness:
+            return "blurred", f"the face is blurred (sharpness {sharp:.1f}, under {self.min_sharpness:g})"
+        return "", ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A picture that was looked at: an outcome already, unless there is a face to enrol."""
+
+    entry: Entry
+    outcome: Outcome
+    new: NewFace | None = None
+
+
+def sharpness(image: ImageArray, face: Faces) -> float:
+    """How sharp a face is: the variance of the Laplacian (Pech-Pacheco et al. 2000) over its aligned 112-pixel crop.
+
+    The crop has one size for every face, so that a small picture of a face counts as blurred as it looks when enlarged.
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        face: `Faces` of length 1, with landmarks in that picture.
+
+    Returns:
+        0 or more, in squared grey levels; LFW's faces have 50 to 330, see docs/gallery-import.md.
+    """
+    crops = align.extract_crops(image, align.crop_transforms(face, CROP.template_array(), CROP.size), CROP.size)
+    grey = cv2.cvtColor(crops[0][24:100, 20:92], cv2.COLOR_RGB2GRAY)  # the face, without what is around it
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+
+
+def import_pictures(
+    gallery: Gallery,
+    analyzer: FaceAnalyzer,
+    entries: Sequence[Entry],
+    *,
+    gate: Gate | None = None,
+    workers: int = 1,
+) -> Iterator[Outcome]:
+    """Enrol pictures; a bad one never stops the rest.
+
+    Args:
+        gallery: takes them; of the analyzer's embedder and mode.
+        analyzer: finds and embeds the faces. Its networks are shared by the workers: give them one thread each.
+        entries: as `read_entries` gives them, those of a person together.
+        gate: which faces are fit; the default `Gate` if None.
+        workers: pictures that are looked at at a time.
+
+    Returns:
+        An iterator over an outcome for each entry, in order; up to 64 pictures of a person are enrolled in one
+        transaction before their outcomes come. Close it to stop early.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+        GalleryError: the gallery cannot be read or written.
+    """
+    analyzer.load()
+    run = _Import(gallery, analyzer, gate or Gate())
+    looked = _in_order(run.look, entries, workers)
+    for _, person in groupby(looked, key=lambda seen: seen.entry.name):
+        for batch in _batches(person, _BATCH):
+            yield from run.enrol(batch)
+
+
+class _Import:
+    def __init__(self, gallery: Gallery, analyzer: FaceAnalyzer, gate: Gate) -> None:
+        self._gallery = gallery
+        self._analyzer = analyzer
+        self._gate = gate
+        self._metric = gallery.info.metric
+        self._others = _Others(gallery)
+        try:
+            self._alike: float | None = analyzer.embedder.threshold(_FMR)
+        except ModelError:  # a model that was never calibrated: nobody knows what is unlike
+            self._alike = None
+
+    # One picture; called by several threads
+
+    def look(self, entry: Entry) -> _Seen:
+        """Search a picture for the face to enrol, unless it is enrolled already."""
+        outcome = Outcome(entry.name, entry.shown, "failed")
+        if entry.problem:
+            return _Seen(entry, replace(outcome, reason="refused", message=entry.problem))
+        try:
+            data = read_image_bytes(entry.path)
+            digest = hashlib.sha256(data).hexdigest()
+            if (face := self._known(entry.name, digest)) is not None:
+                return _Seen(entry, replace(outcome, status="known", face=face))
+            return self._found(entry, outcome, load_image(_named(data, entry)), digest)
+        except ImageError as error:
+            return _Seen(entry, replace(outcome, reason="unreadable", message=str(error)))
+
+    def _known(self, name: str, digest: str) -> int | None:
+        """The face of this person that comes from a picture of these bytes."""
+        with self._gallery.store.read() as reader:
+            person = reader.person_named(name)
+            if person is None:
+                return None
+            return next((face.id for face in reader.faces_from(digest) if face.person == person.id), None)
+
+    def _found(self, entry: Entry, outcome: Outcome, image: ImageArray, digest: str) -> _Seen:
+        faces = self._analyzer.detector([image])[0]
+        outcome = replace(outcome, status="left out", faces=len(faces))
+        if not len(faces):
+            return _Seen(entry, replace(outcome, reason="no face", message=no_face_message(entry.path)))
+        face = faces.largest()
+        width, score, sharp = float(face.boxes[0, 2] - face.boxes[0, 0]), float(face.scores[0]), sharpness(image, face)
+        outcome = replace(outcome, width=round(width, 1), score=round(score, 4), sharpness=round(sharp, 2))
+        reason, message = self._gate.refusal(len(faces), width, score, sharp)
+        if reason:
+            return _Seen(entry, replace(outcome, reason=reason, message=message))
+        embedded = self._analyzer.embedder([image], [face])[0]
+        assert embedded.embeddings is not None  # noqa: S101 - the embedder made them
+        x1, y1, x2, y2 = (float(value) for value in face.boxes[0])
+        new = NewFace(
+            embedding=embedded.embeddings[0],
+            source=str(entry.path),
+            source_sha256=digest,
+            box=(x1, y1, x2, y2),
+            landmarks=tuple((float(x), float(y)) for x, y in face.landmarks[0]),
+            score=score,
+            crop=make_crop(image, face) if self._gallery.info.keeps_crops else None,
+        )
+        return _Seen(entry, outcome, new)
+
+    # The pictures of one person; called by one thread
+
+    def enrol(self, seen: Sequence[_Seen]) -> list[Outcome]:
+        """Enrol what is fit among pictures of one person."""
+        name = seen[0].entry.name
+        judged = self._judge(name, seen)
+        fit = [i for i, picture in enumerate(seen) if picture.new is not None and not judged[i].reason]
+        if fit:
+            told = self._write(name, [seen[i] for i in fit])
+            for i, result in zip(fit, told, strict=True):
+                judged[i] = replace(judged[i], **result)
+        return judged
+
+    def _judge(self, name: str, seen: Sequence[_Seen]) -> list[Outcome]:
+        """Look for faces unlike the others of this person, and like those of somebody else."""
+        outcomes = [picture.outcome for picture in seen]
+        fresh = [i for i, picture in enumerate(seen) if picture.new is not None]
+        new = [picture.new for picture in seen if picture.new is not None]
+        if not new:
+            return outcomes
+        vectors = np.stack([face.embedding for face in new])
+        with self._gallery.store.read() as reader:
+            self._gallery._check_same(reader)
+            person = reader.person_named(name)
+            ids = [face.id for face in reader.faces(person=person.id)] if person else []
+            own = reader.vectors(ids).reshape(-1, vectors.shape[1])
+            twins = self._others.twins(reader, person.id if person else None, vectors)
+        for i, face, twin, typical in zip(fresh, new, twins, _typical(self._metric, own, vectors), strict=True):
+            outcomes[i] = self._compared(outcomes[i], face, twin, *typical)
+        return outcomes
+
+    def _compared(self, outcome: Outcome, face: NewFace, twin: _Twin | None, typical: float, others: int) -> Outcome:
+        """An outcome with what a face's likeness to others says of it."""
+        if twin is not None and twin.sha256 == face.source_sha256:
+            return replace(outcome, reason="other name", message=f"the same picture is enrolled as {twin.name}")
+        if twin is not None:
+            outcome = _warned(outcome, f"the same face is enrolled as {twin.name}: which name is right?")
+        if self._alike is None or not others or typical >= self._alike:
+            return outcome
+        whom = "the other face" if others == 1 else f"the other {others} faces"
+        message = f"unlike {whom} of this person (similarity {typical:.2f} under {self._alike:.2f}): is the name right?"
+        if others == 1 or self._gate.take_unlike:
+            return _warned(outcome, message)
+        return replace(outcome, reason="unlike the others", message=message)
+
+    def _write(self, name: str, seen: Sequence[_Seen]) -> list[dict[str, Any]]:
+        """Enrol faces of one person in one transaction; what that changes in their outcomes."""
+        faces = [picture.new for picture in seen if picture.new is not None]
+        terms = seen[0].entry
+        done = self._gallery.enrol(name, faces, consent=terms.consent, expires=terms.expires)
+        self._others.learn()
+        copies = {copy.position: copy.face for copy in done.skipped}
+        added = iter(done.faces)
+        return [
+            {"status": "duplicate", "face": copies[i], "message": f"a copy of face {copies[i]}", "warnings": ()}
+            if i in copies
+            else {"status": "enrolled", "face": next(added)}
+            for i in range(len(faces))
+        ]
+
+
+@dataclass(frozen=True)
+class _Twin:
+    """A face of somebody else that is like a new one as only faces of one person are."""
+
+    name: str
+    sha256: str | None
+
+
+class _Others:
+    """All faces of a gallery, to find the same face under another name; kept up with what the import enrols."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+        self._metric = gallery.info.metric
+        self._revision = 0
+        self._place: dict[int, int] = {}  # of a face in the next two
+        self._people: list[str | None] = []
+        self._vectors = np.empty((0, gallery.info.dimension), dtype=np.float32)
+        self.learn()
+
+    def learn(self) -> None:
+        """Take in what has changed."""
+        with self._gallery.store.read() as reader:
+            self._gallery._check_same(reader)
+            changes = reader.changes(self._revision)
+        if changes.complete:
+            self._place, self._people = {}, []
+        self._revision = changes.revision
+        for face in changes.removed.tolist():
+            self._people[self._place[face]] = None
+        for face, person, vector in zip(changes.ids.tolist(), changes.people, changes.vectors, strict=True):
+            place = self._place.setdefault(face, len(self._place))
+            if place == len(self._people):
+                self._people.append(person)
+                self._grow(place)
+            self._people[place], self._vectors[place] = person, vector
+
+    def twins(self, reader: Reader, person: str | None, vectors: FloatArray) -> list[_Twin | None]:
+        """For each of (N, D) faces of a person, a face of somebody else that is the same, or None."""
+        strangers = np.array([other not in (None, person) for other in self._people], dtype=bool)
+        if not strangers.any():
+            return [None] * len(vectors)
+        ids = list(self._place)
+        alike = np.where(strangers, similarity.pairwise(vectors, self._vectors[: len(ids)], self._metric), -1)
+        best = alike.argmax(axis=1)
+        reached = alike[np.arange(len(best)), best] >= SAME_FACE
+        return [self._twin(reader, ids[i]) if found else None for i, found in zip(best, reached, strict=True)]
+
+    def _twin(self, reader: Reader, face: int) -> _Twin | None:
+        for found in reader.faces_by_id([face]):  # none, where another process has just removed it
+            person = reader.person(found.person) if found.person else None
+            return _Twin(shown(person), found.source_sha256) if person else None
+        return None
+
+    def _grow(self, place: int) -> None:
+        if place >= len(self._vectors):
+            more = np.empty((max(1024, len(self._vectors)), self._vectors.shape[1]), dtype=np.float32)
+            self._vectors = np.concatenate([self._vectors, more])
+
+
+def _typical(metric: str, own: FloatArray, new: FloatArray) -> list[tuple[float, int]]:
+    """For each new face of a person, the similarity that a third of the person's other faces reach, and their number.
+
+    Copies count once, and not for each other: a wrong picture that was saved twice is no less alone.
+    """
+    alike = similarity.pairwise(new, np.concatenate([own, new]), metric)  # (N, M + N)
+    before = np.tri(len(new), k=-1, dtype=bool)  # new faces that came earlier
+    copies = alike >= NEAR_DUPLICATE
+    copied = copies[:, : len(own)].any(axis=1) | (copies[:, len(own) :] & before).any(axis=1)
+    counted = ~copies & np.concatenate([np.ones(len(own), dtype=bool), ~copied])
+    np.fill_diagonal(counted[:, len(own) :], val=False)
+    rows = [row[use] for row, use in zip(alike, counted, strict=True)]
+    return [(float(np.quantile(row, _TYPICAL)) if len(row) else 1.0, len(row)) for row in rows]
+
+
+def _warned(outcome: Outcome, warning: str) -> Outcome:
+    return replace(outcome, warnings=(*outcome.warnings, warning))
+
+
+def _named(data: bytes, entry: Entry) -> io.BytesIO:
+    """The bytes of a file as a file object that knows its name, for messages."""
+    file = io.BytesIO(data)
+    file.name = str(entry.path)
+    return file
+
+
+def _in_order(look: Callable[[Entry], _Seen], entries: Iterable[Entry], workers: int) -> Iterator[_Seen]:
+    """Look at several pictures at a time; at most twice as many as workers are waited for."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="mien")
+    running: deque[Future[_Seen]] = deque()
+    try:
+        for entry in entries:
+            running.append(pool.submit(look, entry))
+            if len(running) >= 2 * workers:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _batches(items: Iterable[_Seen], size: int) -> Iterator[list[_Seen]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

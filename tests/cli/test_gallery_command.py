@@ -1,0 +1,187 @@
+"""`mien gallery`, as a user runs it: exit code 0 done, 2 refused in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from mien.cli.app import app
+from mien.gallery.gallery import Gallery
+
+
+@pytest.fixture
+def at(tmp_path):
+    """`at("list", ...)`: `mien gallery list ...` on a gallery of its own, in this process, for speed."""
+
+    def run(command, *arguments, code=0):
+        words = ["gallery", command, *map(str, arguments)]
+        done = CliRunner().invoke(app, words, env={"MIEN_GALLERY": str(tmp_path / "people.db")})
+        assert done.exit_code == code, done.output
+        return done
+
+    return run
+
+
+@pytest.fixture
+def known(at, tmp_path, analyzer, portrait, astronaut):
+    """`at`, on a gallery that knows two people by one face each."""
+    with Gallery.open(tmp_path / "people.db") as gallery:
+        for name, path in (("Grace", portrait), ("Eileen", astronaut)):
+            gallery.enrol(name, analyzer.largest_face(path), sources=[path])
+    return at
+
+
+@pytest.fixture
+def both(tmp_path, portrait, astronaut):
+    """A picture of two people, Grace larger than Eileen."""
+    path = tmp_path / "both.png"
+    sizes = {portrait: (512, 600), astronaut: (300, 600)}
+    Image.fromarray(np.hstack([np.asarray(Image.open(p).convert("RGB").resize(s)) for p, s in sizes.items()])).save(
+        path
+    )
+    return path
+
+
+def said(done) -> str:
+    """Standard output and standard error."""
+    return done.output
+
+
+def answer(done) -> dict:
+    return json.loads(done.stdout)
+
+
+def test_enrol_makes_the_gallery_and_says_what_became_of_each_picture(at, tmp_path, portrait, both):
+    done = at("enrol", "Grace", portrait, portrait, both, tmp_path / "nowhere.jpg", "--consent", "a letter", code=2)
+    assert "Grace: 1 face enrolled, 1 in all" in said(done)
+    assert f"{portrait}: the same picture is in the gallery already, as face 1" in said(done)
+    assert "both.png: shows 2 faces; --largest takes the largest" in said(done)
+    assert "nowhere.jpg: no such file" in said(done)
+    assert (tmp_path / "people.db").stat().st_mode & 0o077 == 0
+    with Gallery.open(tmp_path / "people.db") as gallery:
+        (face,) = gallery.faces("Grace")
+        assert gallery.person("Grace").consent == "a letter"
+    assert (face.source, len(face.source_sha256)) == (str(portrait), 64)
+
+
+def test_enrol_the_largest_with_its_crop_and_as_json(at, tmp_path, both, analyzer):
+    told = answer(at("enrol", "Grace", both, "--largest", "--keep-crops", "--accurate", "--expires", "30d", "--json"))
+    assert told["person"]["name"] == "Grace"
+    assert told["enrolled"] == [{"path": str(both), "face": 1}]
+    assert told["skipped"] == []
+    assert told["person"]["expires"] > told["person"]["created"]
+    with Gallery.open(tmp_path / "people.db", embedder=None, mode=None) as gallery:
+        assert gallery.info.mode == "accurate"
+        (again,) = analyzer.all_faces(gallery.crop(1))
+        assert gallery.faces("Grace")[0].box[0] < 300
+    assert len(again) == 1
+
+
+def test_enrol_without_a_usable_picture_makes_no_gallery(at, tmp_path):
+    Image.new("RGB", (300, 300), "white").save(tmp_path / "blank.png")
+    done = at("enrol", "Ann", tmp_path / "blank.png", code=2)
+    assert "blank.png: no face found" in said(done)
+    assert not (tmp_path / "people.db").exists()
+    assert "cannot" in said(at("enrol", "0" * 32, tmp_path / "blank.png", code=2))
+
+
+def test_a_picture_of_somebody_else_is_not_enrolled_twice(known, portrait):
+    done = known("enrol", "Anna", portrait, code=2)
+    assert "in the gallery already, as face 1 of Grace" in said(done)
+    done = known("enrol", "Eileen", portrait, code=2)
+    assert "face 1 of Grace; if that is wrong: mien gallery move 1 --to" in said(done)
+
+
+def test_list_and_show(known, tmp_path, portrait):
+    rows = [line.split("\t") for line in known("list").stdout.splitlines()]
+    assert [row[:2] for row in rows] == [["Grace", "1"], ["Eileen", "1"]]
+    listed = answer(known("list", "--json"))
+    assert [person["name"] for person in listed["people"]] == ["Grace", "Eileen"]
+    assert listed["gallery"]["embedder"] == "dlib-resnet"
+    assert str(portrait) in said(known("show", "Grace"))
+    shown = answer(known("show", rows[0][-1], "--json"))
+    assert (shown["person"]["name"], [face["id"] for face in shown["faces"]]) == ("Grace", [1])
+    assert answer(known("show", "--nobody", "--json"))["faces"] == []
+    known("show", code=2)
+    known("show", "Grace", "--nobody", code=2)
+    assert "nobody called 'Ann'" in said(known("show", "Ann", code=2))
+
+
+def test_corrections_and_undo(known):
+    assert "Rear Admiral Hopper; 1 face" in said(known("rename", "Grace", "Rear Admiral Hopper"))
+    known("undo")
+    assert "taken" in said(known("rename", "Grace", "Eileen", code=2))
+    assert answer(known("merge", "Eileen", "Grace", "--json"))["person"]["faces"] == 2
+    assert "Eileen; 1 face" in said(known("split", "Grace", "2", "--name", "Eileen"))
+    known("move", "2", "--to", "Grace")
+    known("move", "2", "--to-nobody")
+    assert "faces without a name: 1" in said(known("list"))
+    known("forbid", "2", "Grace")
+    assert answer(known("show", "Grace", "--json"))["not_this_person"] == [2]
+    assert answer(known("undo", "--json")) == {"schema": 1, "undone": "forbid"}
+    known("move", "2", code=2)
+    known("move", "99", "--to", "Grace", code=2)
+
+
+def test_removal_asks_first(known, mien, tmp_path):
+    done = known("remove", "Grace", code=2)
+    assert "--yes" in said(done)
+    assert "Grace" in said(known("list"))
+    asked = mien("gallery", "remove", "Grace", "--gallery", tmp_path / "people.db", stdin=b"y\n")
+    assert asked.returncode == 0
+    assert b"removed: Grace and 1 face" in asked.stdout
+    assert "Grace" not in said(known("list"))
+    assert b"Grace" not in (tmp_path / "people.db").read_bytes()
+    assert "gone for good" in said(known("undo", code=2))
+    assert answer(known("remove", "--face", "2", "--yes", "--json"))["removed"] == {"face": 2}
+    known("remove", code=2)
+
+
+def test_consent_expiry_and_purge(known):
+    assert "consent: signed form" in said(known("consent", "Grace", "signed form"))
+    assert "consent" not in said(known("consent", "Grace", "--withdrawn"))
+    known("consent", "Grace", code=2)
+    assert "expires 2099-05-01 00:00 UTC" in said(known("expire", "Grace", "2099-05-01"))
+    assert "nobody has expired" in said(known("purge"))
+    known("expire", "Grace", "2020-01-01")
+    assert "--yes" in said(known("purge", code=2))
+    assert answer(known("purge", "--yes", "--json"))["removed"][0]["person"] == "Grace"
+    for bad in ("soon", "2020-13-01", "99999999d"):
+        assert "no date" in said(known("expire", "Eileen", bad, code=2))
+    assert answer(known("expire", "Eileen", "never", "--json"))["person"]["expires"] is None
+
+
+def test_export_and_audit(known, tmp_path):
+    assert "1 face" in said(known("export", "Grace", tmp_path / "grace"))
+    assert json.loads((tmp_path / "grace" / "person.json").read_text())["person"]["name"] == "Grace"
+    assert np.load(tmp_path / "grace" / "vectors.npy").shape == (1, 128)
+    assert "name a new folder" in said(known("export", "Grace", tmp_path / "grace", code=2))
+    events = answer(known("audit", "--json"))["events"]
+    assert [event["action"] for event in events] == ["enrol", "enrol", "export"]
+    assert len(known("audit", "--last", "1").stdout.splitlines()) == 1
+    assert "Grace" not in said(known("audit"))
+
+
+def test_what_is_no_gallery_is_refused_in_one_line(at, tmp_path, portrait):
+    assert "there is no gallery" in said(at("list", code=2))
+    for content in (b"", b"not a gallery", os.urandom(8192)):
+        (tmp_path / "people.db").write_bytes(content)
+        for arguments in (("list",), ("enrol", "Ann", portrait)):
+            done = at(*arguments, code=2)
+            assert len(done.stderr.strip().splitlines()) == 1
+        assert (tmp_path / "people.db").read_bytes() == content
+    (tmp_path / "people.db").unlink()
+    with sqlite3.connect(tmp_path / "people.db") as other:
+        other.execute("CREATE TABLE mine (x)")
+    assert len(at("list", code=2).stderr.strip().splitlines()) == 1
+
+
+def test_another_embedder_is_refused(known, portrait):
+    assert "reembed" in said(known("enrol", "Ann", portrait, "--embedder", "sface", code=2))
+    assert "reembed" in said(known("enrol", "Ann", portrait, "--accurate", code=2))

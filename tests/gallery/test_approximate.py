@@ -1,0 +1,121 @@
+"""The approximate index: finds nearly all that exact search finds, and forgets what is removed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mien.evaluation.search_benchmark import faces_like_real, run_search_benchmark
+from mien.gallery import approximate
+from mien.gallery.index import ExactIndex, catch_up, erase_cache, open_index
+from mien.gallery.table import MemoryTable
+from tests.gallery.test_index import GALLERY, Faces, agree, person
+
+pytest.importorskip("usearch")
+
+D = 32
+
+
+@pytest.fixture
+def faces(monkeypatch) -> Faces:
+    """1,500 faces, more than are compared one by one."""
+    monkeypatch.setattr(approximate, "_FEW", 200)
+    monkeypatch.setattr(approximate, "_UNSAVED", 100)
+    gallery, rng = Faces(D), np.random.default_rng(0)
+    for i, vector in enumerate(faces_like_real(1500, rng, rng.standard_normal((1, D)).astype(np.float32)), 1):
+        gallery.faces[i] = (person(i // 4), vector)
+    gallery.log.append(set(gallery.faces))
+    return gallery
+
+
+def vectors(faces: Faces) -> np.ndarray:
+    return np.array([v for _, v in faces.faces.values()], np.float32)
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_finds_what_exact_search_finds(faces, metric):
+    index = open_index(D, metric, approximate=True)
+    exact = ExactIndex(D, metric, MemoryTable(D, metric))
+    for each in (index, exact):
+        catch_up(each, faces.changes)
+    queries = vectors(faces)[::7] + 0.01
+    assert index.recall(queries) >= 0.99
+    found, truth = index.search(queries, 5), exact.search(queries, 5)
+    same = found[1] == truth[1]
+    assert same.mean() > 0.98
+    assert (found[0][same] == truth[0][same]).all()  # distances are exact
+    people, truth_people = index.top_people(queries, 3)[1], exact.top_people(queries, 3)[1]
+    assert np.mean([a == b for a, b in zip(people, truth_people, strict=True)]) > 0.98
+    with pytest.raises(ValueError, match="one query or more"):
+        index.recall(np.zeros((0, D)))
+
+
+def test_follows_changes(faces):
+    index = open_index(D, "l2", approximate=True)
+    catch_up(index, faces.changes)
+    for face in range(1, 600, 3):
+        faces.remove(face)
+    for face in range(2, 600, 3):
+        faces.put(face, person(9), 5 + np.random.default_rng(face).standard_normal(D))
+    for face in range(2000, 2100):
+        faces.put(face, None, np.random.default_rng(face).standard_normal(D))
+    catch_up(index, faces.changes)
+    assert len(index) == len(faces.faces)
+    assert index.recall(vectors(faces)[::5]) >= 0.98
+    _, ids = index.search(vectors(faces)[::5], 20)
+    assert set(ids.ravel().tolist()) <= set(faces.faces)
+
+
+def test_few_faces_are_all_compared(faces):
+    for face in range(150, 1501):
+        faces.remove(face)
+    index = open_index(D, "l2", approximate=True)
+    catch_up(index, faces.changes)
+    agree(index, faces, vectors(faces)[:3])
+
+
+def test_graph_is_kept_in_a_file_that_forgets(faces, tmp_path):
+    cache = tmp_path / "people.db-vectors"
+    index = open_index(D, "l2", cache=cache, gallery_id=GALLERY, approximate=True)
+    catch_up(index, faces.changes)
+    graph = tmp_path / "people.db-vectors-graph"
+    assert graph.stat().st_mode & 0o777 == 0o600
+    loaded = approximate.Graph(D)
+    assert loaded.load(graph, GALLERY)
+    assert len(loaded.ids) == 1500
+    assert not approximate.Graph(D).load(graph, "cd" * 16)
+    secret = faces.faces[77][1].astype(np.float16).tobytes()
+    assert secret in graph.read_bytes()
+    faces.remove(77)
+    catch_up(index, faces.changes)
+    assert secret not in graph.read_bytes()
+    secret = faces.faces[78][1].astype(np.float16).tobytes()
+    faces.remove(78)
+    catch_up(open_index(D, "l2", cache=cache, gallery_id=GALLERY), faces.changes)  # by one that knows no graph
+    assert not graph.exists()
+    assert index.recall(vectors(faces)[::5]) >= 0.99
+    assert secret not in graph.read_bytes()
+    erase_cache(cache)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("harm", [lambda d: b"", lambda d: d[:-1], lambda d: d[:500] + b"x" + d[501:]])
+def test_a_broken_graph_is_built_anew(faces, tmp_path, harm):
+    cache, graph = tmp_path / "v", tmp_path / "v-graph"
+    catch_up(open_index(D, "l2", cache=cache, approximate=True), faces.changes)
+    graph.write_bytes(harm(graph.read_bytes()))
+    index = open_index(D, "l2", cache=cache, approximate=True)
+    assert index.recall(vectors(faces)[::5]) >= 0.99
+    assert approximate.Graph(D).load(graph, "")
+
+
+def test_benchmark(monkeypatch):
+    monkeypatch.setattr(approximate, "_FEW", 1000)
+    results = {r.name: r for r in run_search_benchmark(3_000, queries=20)}
+    assert results["mien, approximate"].recall >= 0.95
+    for name in ("reading the matrix once (a sum)", "plain numpy product", "mien, exact", "mien, people"):
+        assert 0 < results[name].p50_ms <= results[name].p99_ms
+        assert "recall" not in results[name].to_dict()
+    assert results["opening it"].seconds > 0
+    with pytest.raises(ValueError, match="a face and a query"):
+        run_search_benchmark(0)
