@@ -29,11 +29,13 @@ def cluster(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Write the groups here; groups.json by default, or the file to extend. Embeddings: .npz beside."
+            "--out",
+            help="Write the groups here; groups.json by default, or the file to extend. Embeddings: .npz beside.",
         ),
     ] = None,
     sheets: Annotated[
-        Path | None, typer.Option("--sheets", metavar="DIR", help="Write a contact sheet of each group into this folder.")
+        Path | None,
+        typer.Option("--sheets", metavar="DIR", help="Write a contact sheet of each group into this folder."),
     ] = None,
     threshold: Annotated[
         float | None,
@@ -44,7 +46,9 @@ def cluster(
     min_size: Annotated[int, typer.Option("--min-size", min=1, help="Faces that a group has at least.")] = 2,
     extend: Annotated[
         Path | None,
-        typer.Option("--extend", metavar="GROUPS", help="groups.json of an earlier run: its groups keep their numbers."),
+        typer.Option(
+            "--extend", metavar="GROUPS", help="groups.json of an earlier run: its groups keep their numbers."
+        ),
     ] = None,
     twice: Annotated[
         bool, typer.Option("--twice", help="One person may be in a picture twice (collages, mirrors).")
@@ -81,7 +85,9 @@ def cluster(
     ).load()
     made_by = _made_by(analyzer, size, min_score)
     if earlier is not None and earlier.made_by != made_by:
-        raise DataError(f"{printable(extend)}: was made with {_setup(earlier.made_by)}; this run uses {_setup(made_by)}")
+        raise DataError(
+            f"{printable(extend)}: was made with {_setup(earlier.made_by)}; this run uses {_setup(made_by)}"
+        )
     album = Album(embeddings_path(target), made_by)
     album.pictures.update(known)
     album.failed += [(str(folder), error) for error in unlisted]
@@ -124,9 +130,7 @@ def _pictures(folder: Path) -> tuple[list[Path], list[str]]:
     unlisted: list[str] = []
     unread: list[Path] = []
     files = list(
-        list_images(
-            [folder], on_error=lambda error: unlisted.append(str(folder_error(error))), on_unread=unread.append
-        )
+        list_images([folder], on_error=lambda error: unlisted.append(str(folder_error(error))), on_unread=unread.append)
     )
     if unread:
         kinds = ", ".join(sorted({path.suffix[1:].upper() for path in unread}))
@@ -166,13 +170,11 @@ def _find(album: Album, files: list[Path], analyzer: FaceAnalyzer) -> None:
 def _group(
     album: Album, analyzer: FaceAnalyzer, *, threshold: float | None, min_size: int, twice: bool, earlier: Groups | None
 ) -> Groups:
-    from mien.gallery.grouping import default_threshold, grouped
+    from mien.gallery.grouping import grouped, rule_for
 
-    record = analyzer.embedder.record
+    rule = rule_for(analyzer.embedder.record, album.made_by.mode)
     if threshold is None and earlier is not None:
         threshold = earlier.threshold
-    if threshold is None:
-        threshold = default_threshold(album.made_by, record.calibrations.get(album.made_by.mode))
     paths = {digest: list(places) for digest, places in (earlier.paths if earlier is not None else {}).items()}
     for digest, places in album.paths.items():
         paths[digest] = list(dict.fromkeys([*places, *paths.get(digest, [])]))
@@ -180,7 +182,8 @@ def _group(
         album.pictures,
         paths,
         album.made_by,
-        threshold=threshold,
+        rule,
+        threshold=rule.threshold_or(threshold),
         min_size=min_size,
         twice_in_picture=twice,
         earlier=earlier,

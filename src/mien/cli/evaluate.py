@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli import evaluate_expression, options
+from mien.cli import evaluate_clustering, evaluate_expression, options
 from mien.cli.console import Commands, print_json, progress_bar, stdout
 from mien.cli.targets import check_target
 from mien.ops.atomic import write_whole
@@ -23,6 +23,7 @@ app = typer.Typer(cls=Commands, help="Measure models by the protocols of the lit
 
 
 app.command("expression")(evaluate_expression.expression)
+app.command("clustering")(evaluate_clustering.clustering)
 
 
 @app.command()

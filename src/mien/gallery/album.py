@@ -52,7 +52,8 @@ class Album:
         self.pictures, earlier = read_faces(self.file)
         if earlier != self.made_by:
             raise DataError(
-                f"{printable(self.file)}: holds faces found with other models or settings; name another file, or remove it"
+                f"{printable(self.file)}: holds faces found with other models or settings; "
+                "write to another file, or remove it"
             )
 
     def add(self, files: Iterable[Path], analyzer: FaceAnalyzer, *, progress: Callable[[], None]) -> None:

@@ -2,9 +2,13 @@
 
 The mean squared distance between the faces of two clusters is |a|^2 + |b|^2 - 2 a.b, averaged; so the mean of a cluster
 and the mean of its squared lengths say all that average linkage (Sokal and Michener 1958) has to know, and nothing of
-N^2 is kept. Clusters that are each other's nearest can be merged in any order (Murtagh 1983): each round merges all such
-pairs. Merging moves no cluster nearer to a third one, so a cluster whose nearest is too far is done, and a nearest that
-was not merged stays the nearest. Forbidden pairs are infinitely far, which changes none of this.
+N^2 is kept. Clusters that are each other's nearest can be merged in any order (Murtagh 1983), so each round merges all
+such pairs. Merging moves no cluster nearer to a third one: a cluster whose nearest is too far is done, and a nearest
+that was not merged stays the nearest. Forbidden pairs are infinitely far, which changes none of this.
+
+*Caution* adds to that distance c / n for either cluster of n faces: one face says less about where its person lies
+than twenty do. It is what the scatter of a cluster lacks for being measured about its own mean, and it brings merged clusters
+nearer to others by at most c, which is looked after.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ def cluster(
     known: npt.ArrayLike | None = None,
     merge_known: bool = False,
     min_size: int = 2,
+    caution: float = 0.0,
 ) -> Clusters:
     """Group faces: merge the two nearest groups until no two are within the threshold.
 
@@ -56,10 +61,11 @@ def cluster(
         threshold: groups are merged while the root of their mean squared distance is at most this.
         cannot_link: pairs of indices of faces that must not be in one group. Pairs inside one group of `known` are
             not obeyed: that group stays.
-        known: (N,) int, groups of an earlier clustering, -1 for faces that had none or are new. They keep their numbers,
-            and all of their faces; new faces join them or form groups of their own.
+        known: (N,) int, groups of an earlier clustering, -1 for faces that had none or are new. They keep their
+            numbers and all of their faces; new faces join them or form groups of their own.
         merge_known: whether groups of `known` may be merged with each other; the lower number stays.
         min_size: faces that a new group has at least.
+        caution: squared distance that one face counts as farther; 0 is plain average linkage.
 
     Returns:
         The groups. New ones are numbered from 0, or from behind the highest number known, the largest first.
@@ -71,7 +77,7 @@ def cluster(
     earlier = _checked_known(known, len(points))
     pairs = _checked_pairs(cannot_link, len(points))
     kept, start = _start(points, earlier, pairs)
-    linkage = _Linkage(points, start, pairs, fixed=0 if merge_known else len(kept), limit=threshold**2)
+    linkage = _Linkage(points, start, pairs, fixed=0 if merge_known else len(kept), limit=threshold**2, caution=caution)
     while linkage.merge():
         pass
     labels = _numbered(linkage.owner, kept, min_size)
@@ -139,14 +145,16 @@ class _Linkage:
         pairs: (P, 2) faces that must not be in one.
         fixed: clusters below this number are not merged with each other.
         limit: highest mean squared distance at which clusters are merged.
+        caution: added to it, divided by the size of either cluster.
     """
 
-    def __init__(self, points: Doubles, owner: Ints, pairs: Ints, *, fixed: int, limit: float) -> None:
+    def __init__(self, points: Doubles, owner: Ints, pairs: Ints, *, fixed: int, limit: float, caution: float) -> None:
         n = int(owner.max(initial=-1)) + 1
         self.owner = owner
         self._pairs = pairs
         self._fixed = fixed
         self._limit = limit
+        self._caution = caution
         self._sizes = np.bincount(owner, minlength=n).astype(np.float64)
         self._means = np.zeros((n, points.shape[1]))
         np.add.at(self._means, owner, points)
@@ -160,7 +168,10 @@ class _Linkage:
     def merge(self) -> bool:
         """Merge all pairs that are each other's nearest; False where none is near enough."""
         self._look()
-        self._active = active = self._active[self._distance[self._active] <= self._limit]
+        within = self._distance[self._active]
+        active = self._active[within <= self._limit]
+        # the other side's share of the caution is what merging it with others could take off
+        self._active = self._active[within <= self._limit + self._caution]
         if not len(active):
             return False
         mutual = active[(self._nearest[self._nearest[active]] == active) & (active < self._nearest[active])]
@@ -190,7 +201,10 @@ class _Linkage:
         rows = np.flatnonzero(self._stale[active])
         if not len(rows):
             return
-        means, squares = self._means[active].astype(np.float32), self._squares[active].astype(np.float32)
+        means, squares = (
+            self._means[active].astype(np.float32),
+            (self._squares + self._caution / self._sizes)[active].astype(np.float32),
+        )
         forbidden = self._forbidden()
         fixed = int(np.searchsorted(active, self._fixed))
         step = max(1, _BLOCK // len(active))
@@ -204,10 +218,21 @@ class _Linkage:
                 distance[i, forbidden[low[i] : high[i], 1]] = np.inf
             distance[: int(np.searchsorted(block, fixed)), :fixed] = np.inf
             distance[np.arange(len(block)), block] = np.inf
+            distance += squares[block, None]
             best = distance.argmin(axis=1)
             self._nearest[active[block]] = active[best]
-            self._distance[active[block]] = distance[np.arange(len(block)), best] + squares[block]
+            self._distance[active[block]] = distance[np.arange(len(block)), best]
+            if self._caution and len(rows) < len(active):
+                self._tell(active, active[block], distance)
         self._stale[active] = False
+
+    def _tell(self, active: Ints, block: Ints, distance: FloatArray) -> None:
+        """Tell all clusters of those that may have come nearer."""
+        best = distance.argmin(axis=0)
+        found = distance[best, np.arange(len(active))]
+        nearer = found < self._distance[active]
+        self._distance[active[nearer]] = found[nearer]
+        self._nearest[active[nearer]] = block[best[nearer]]
 
     def _forbidden(self) -> Ints:
         """(2 P, 2) pairs of places in `_active` that must not be merged, both ways, sorted."""

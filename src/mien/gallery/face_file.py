@@ -1,4 +1,4 @@
-"""The faces of many pictures in one file (.npz), by the SHA-256 of each picture's bytes: found once, kept, checked when read."""
+"""The faces of many pictures in one file (.npz), by the SHA-256 of each picture's bytes; checked when it is read."""
 
 from __future__ import annotations
 
@@ -70,7 +70,11 @@ class MadeBy:
         texts = ("embedder", "embedder_sha256", "mode", "metric", "detector", "size")
         score, dimension = value["min_score"], value["dimension"]
         sound = all(isinstance(value[name], str) for name in texts) and type(dimension) is int and dimension > 0
-        if not sound or not (score is None or isinstance(score, (int, float))) or value["metric"] not in ("l2", "cosine"):
+        if (
+            not sound
+            or not (score is None or isinstance(score, (int, float)))
+            or value["metric"] not in ("l2", "cosine")
+        ):
             raise ValueError("it does not say which models the faces come from")
         return cls(**value)
 
@@ -181,8 +185,10 @@ def _pictures(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Faces]:
     out: dict[str, Faces] = {}
     for digest, size, end, count in zip(arrays["pictures"], arrays["sizes"], ends, arrays["counts"], strict=True):
         part = slice(int(end - count), int(end))
-        of_face = {name: arrays[name][part] for name in ("boxes", "scores", "landmarks", "embeddings")}
-        out[digest.tobytes().hex()] = Faces(image_size=(int(size[0]), int(size[1])), **of_face)
+        boxes, scores, landmarks, embeddings = (
+            arrays[name][part] for name in ("boxes", "scores", "landmarks", "embeddings")
+        )
+        out[digest.tobytes().hex()] = Faces(boxes, scores, landmarks, (int(size[0]), int(size[1])), embeddings)
     return out
 
 

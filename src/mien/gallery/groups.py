@@ -1,7 +1,7 @@
 """The groups of faces that `mien cluster` found: groups.json, with the faces' embeddings in groups.npz beside it.
 
-groups.json holds what people and programs read; a face in it is its picture's SHA-256 and its number in that picture, by
-which groups.npz has its embedding. So the two files belong together by what they say, not by when they were written.
+groups.json holds what people and programs read; a face in it is its picture's SHA-256 and its number in that picture,
+by which groups.npz has its embedding. So the two files belong together by what they say, not by when they were written.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Groups:
         made_by: the models that found and embedded the faces.
         threshold: similarity from which on groups were merged.
         min_size: faces from which on they are a group.
-        members: by number of the group, its faces, the one most like all others first.
+        members: by number of the group, from 1 on, its faces, the one most like all others first.
         ungrouped: faces that belong to no group.
         paths: by SHA-256 of a picture, where it was seen: at least one place for each that has a face.
         failed: (path, why) of files that could not be used.
@@ -177,7 +177,7 @@ def _parsed(value: dict[str, Any]) -> Groups:
     members: dict[int, list[FaceKey]] = {}
     for group in _dicts(value.get("groups")):
         number = group.get("group")
-        if type(number) is not int or not 0 <= number < 1 << 53 or number in members:
+        if type(number) is not int or not 1 <= number < 1 << 53 or number in members:
             raise ValueError("a group has no number of its own")
         members[number] = [_face(face, paths) for face in _dicts(group.get("faces"))]
     ungrouped = [_face(face, paths) for face in _dicts(value.get("ungrouped"))]
@@ -191,13 +191,15 @@ def _parsed(value: dict[str, Any]) -> Groups:
 
 def _face(value: dict[str, Any], paths: dict[str, list[str]]) -> FaceKey:
     """The key of a face; notes where its picture is."""
-    digest, number, path, copies = (value.get(name) for name in ("picture_sha256", "face", "path", "copies"))
-    copies = [] if copies is None else copies
+    digest, number = value.get("picture_sha256"), value.get("face")
     if not is_digest(digest) or type(number) is not int or number < 0:
         raise ValueError("a face does not say which picture it is in")
-    if not isinstance(copies, list) or not all(isinstance(place, str) for place in [path, *copies]):
+    copies = value.get("copies", [])
+    places = [value.get("path"), *copies] if isinstance(copies, list) else []
+    named = [place for place in places if isinstance(place, str)]
+    if not named or len(named) < len(places):
         raise ValueError("a face does not say where its picture is")
-    paths[str(digest)] = [path, *copies]
+    paths[str(digest)] = named
     return str(digest), number
 
 

@@ -83,11 +83,11 @@ def _caption_height(section: Section) -> int:
 def _draw(sheet: Image.Image, section: Section, top: int, across: int, side: int) -> None:
     room = sheet.width - 2 * _MARGIN
     if section.heading or section.note:
-        end = _text(sheet, (_MARGIN, top), section.heading, _HEADING_POINTS, _INK, room)
+        end = _text(sheet, (_MARGIN, top), section.heading, points=_HEADING_POINTS, ink=_INK, room=room)
         note_at = _MARGIN + (end + 2 * _GAP if end else 0)
         points = round(_HEADING_POINTS * 0.7)
         lower = top + round((_HEADING_POINTS - points) * 0.9)  # on one baseline with the heading
-        _text(sheet, (note_at, lower), section.note, points, _FAINT, sheet.width - note_at - _GAP)
+        _text(sheet, (note_at, lower), section.note, points=points, ink=_FAINT, room=sheet.width - note_at - _GAP)
     top += _heading_height(section)
     for i, crop in enumerate(section.crops):
         row, column = divmod(i, across)
@@ -98,11 +98,11 @@ def _draw(sheet: Image.Image, section: Section, top: int, across: int, side: int
             face = Image.fromarray(crop)
             sheet.paste(face if face.width == side else face.resize((side, side), Image.Resampling.LANCZOS), (x, y))
         if section.captions:
-            _text(sheet, (x, y + side + 3), section.captions[i], _CAPTION_POINTS, _FAINT, side)
+            _text(sheet, (x, y + side + 3), section.captions[i], points=_CAPTION_POINTS, ink=_FAINT, room=side)
 
 
 def _text(
-    sheet: Image.Image, place: tuple[int, int], text: str, points: int, ink: tuple[int, int, int], room: int
+    sheet: Image.Image, place: tuple[int, int], text: str, *, points: int, ink: tuple[int, int, int], room: int
 ) -> int:
     """Write one line, shortened in the middle to fit: names of files differ at their ends. Its width in pixels."""
     font, text = font_for(text, points)
