@@ -7,8 +7,8 @@ such pairs. Merging moves no cluster nearer to a third one: a cluster whose near
 that was not merged stays the nearest. Forbidden pairs are infinitely far, which changes none of this.
 
 *Caution* adds to that distance c / n for either cluster of n faces: one face says less about where its person lies
-than twenty do, and the scatter of a small cluster about its own mean is too small. Merged clusters come nearer to others
-by at most c, which is looked after.
+than twenty do, and the scatter of a small cluster about its own mean is too small. Merged clusters come nearer to
+others by at most c, which is looked after.
 """
 
 from __future__ import annotations
