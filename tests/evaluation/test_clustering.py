@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import combinations
 from types import MappingProxyType
 
@@ -149,7 +150,7 @@ def test_faces_of_lfw_are_grouped(lfw, analyzer):
     from mien.models.dlib_resnet import RECORD
 
     paths, people = people_in(lfw)
-    chosen = sorted({person for person in people if people.count(person) in (3, 4)})[::20]
+    chosen = sorted(person for person, pictures in Counter(people).items() if pictures in (3, 4))[::20]
     kept = [(path, person) for path, person in zip(paths, people, strict=True) if person in chosen]
     rule = rule_for(RECORD, "fast")
     describe = SubjectDescriber(analyzer, load_image)
