@@ -59,6 +59,8 @@ def sandbox(tmp_path_factory, portrait, astronaut) -> Path:
     for place, picture in {"holidays/day1/one.jpg": one, "holidays/two.jpg": other}.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         picture.save(folder / place)
+    (folder / "more").mkdir()
+    other.resize((300, 350)).save(folder / "more" / "later.jpg")
     lfw(folder / "lfw", {"Hopper": other, "Collins": one})
     labelled(folder, {"happiness": one, "neutral": other})
     lines = ["2\t2"] + 2 * (["Hopper\t1\t2", "Collins\t1\t2", "Hopper\t1\tCollins\t1", "Hopper\t2\tCollins\t2"])

@@ -159,14 +159,14 @@ def other_font(monkeypatch) -> Path:
 
 
 def test_plain_text_has_the_built_in_font(other_font):
-    font, text = draw._font_for("Zoe #1 (0.98), 93 %", 16)
+    font, text = draw.font_for("Zoe #1 (0.98), 93 %", 16)
     assert text == "Zoe #1 (0.98), 93 %"
     assert isinstance(font, ImageFont.FreeTypeFont)
     assert font.getname() == ImageFont.load_default(16).getname()
 
 
 def test_text_beyond_the_built_in_font_finds_another(other_font):
-    font, text = draw._font_for("\u16a0\u2603 0.98", 16)  # a rune is in neither, a snowman in the second
+    font, text = draw.font_for("\u16a0\u2603 0.98", 16)  # a rune is in neither, a snowman in the second
     assert isinstance(font, ImageFont.FreeTypeFont)
     assert font.getname()[0] == "DejaVu Sans"
     assert text == "?\u2603 0.98"
@@ -174,8 +174,8 @@ def test_text_beyond_the_built_in_font_finds_another(other_font):
 
 def test_without_a_font_for_it_text_degrades_to_question_marks(monkeypatch):
     monkeypatch.setattr(draw, "_WIDE_FONTS", ("no such font.ttc",))
-    assert draw._font_for("张伟 0.98", 16)[1] == "?? 0.98"
-    assert draw._font_for("Zoë Ǻ", 16)[1] in ("Zoe A", "Zoë A", "Zoë Ǻ")
+    assert draw.font_for("张伟 0.98", 16)[1] == "?? 0.98"
+    assert draw.font_for("Zoë Ǻ", 16)[1] in ("Zoe A", "Zoë A", "Zoë Ǻ")
     assert draw_faces(canvas(), faces_at([(100, 80, 200, 200)], (400, 300)), ["张伟"]).shape == (300, 400, 3)
 
 

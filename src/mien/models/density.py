@@ -3,7 +3,7 @@
 Where a face network knows few kinds of faces apart, all embeddings lie close together, and strangers pass for one
 another: most false matches at low rates come from there. Moving every embedding away from the mean by how near its
 nearest landmarks of the space are makes one threshold mean the same everywhere. The result is still compared by
-plain distance. Figures: recipes/LOG.md, "Identification".
+plain distance. Figures: recipes/LOG.md.
 """
 
 from __future__ import annotations

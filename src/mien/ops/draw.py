@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mien.types import Faces, ImageArray
 
-__all__ = ["draw_faces"]
+__all__ = ["draw_faces", "font_for"]
 
 _Colour: TypeAlias = tuple[int, int, int]
 _Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
@@ -216,7 +216,7 @@ def _draw_label(canvas: Image.Image, box: _Rect, text: str, font: _Font, colour:
 def _fitted(text: str, mark: _Mark, size: tuple[int, int]) -> tuple[tuple[int, int], _Font, str]:
     """The label's (width, height), its font, and its text, shortened where it would take too much room."""
     points = max(8, round(min(mark.font_size, size[1] / 4)))
-    font, text = _font_for(text, points)
+    font, text = font_for(text, points)
     padding = max(2, round(points * 0.35))
     room = min(size[0], max(size[0] * 0.45, mark.side * 2)) - 2 * padding
     if font.getlength(text) > room:
@@ -266,7 +266,7 @@ def _hidden(box: _Rect, others: Sequence[_Rect]) -> float:
 # Fonts
 
 
-def _font_for(text: str, size: int) -> tuple[_Font, str]:
+def font_for(text: str, size: int) -> tuple[_Font, str]:
     """A font that has every character of the text; where none has, accents are dropped or "?" stands in."""
     plain = _plain_font(size)
     missing = {c for c in text if not _has(plain, c)}
