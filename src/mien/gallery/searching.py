@@ -22,6 +22,9 @@ _ASKED_FOR = 256
 """Faces that a store is asked for: by embeddings as they are, not as they are compared. Among 3,937 faces of lfw_dev,
 the face that is most alike by the comparison is always one of the 29 nearest of the others, the five most alike are
 among the 128 nearest in 99.97 % of searches."""
+_LOOKED_BACK = 16  # revisions, and
+_LOOKED_AT = 64  # faces, by which another past of a gallery is noticed
+_SAME = 1e-3  # distance of an embedding from itself, as it is computed twice
 _KEPT = 4096  # people whose faces are kept at hand
 _TIE = 1e-4  # similarities that differ less are equal: they are computed in two ways
 
@@ -86,6 +89,7 @@ class Searcher:
             )
         self._roster: Roster | None = None
         self._faces: dict[int, FloatArray] = {}
+        self._checked = False
         self._lock = Lock()
 
     def rank(self, reader: Reader, probes: FloatArray, k: int) -> tuple[tuple[Ints, FloatArray], Roster]:
@@ -133,9 +137,19 @@ class Searcher:
         if index.revision > reader.revision() and self._newest() >= index.revision:
             return  # another thread or process has brought it farther than what this reader sees
         catch_up(index, lambda since: self._prepared(reader.changes(since)))
-        if index.revision == reader.revision() and len(index) != reader.count()[1]:
-            # a file of another past of this gallery, which was brought back from a copy
+        if not self._checked and index.revision == reader.revision() and not self._holds_the_newest(index, reader):
             index.apply(self._prepared(reader.changes(0)))
+        self._checked = True
+
+    def _holds_the_newest(self, index: Index, reader: Reader) -> bool:
+        """False where the file knows another past of a gallery, which was brought back from a copy meanwhile."""
+        if len(index) != reader.count()[1]:
+            return False
+        news = reader.changes(max(1, reader.revision() - _LOOKED_BACK))
+        if news.complete or not len(news.ids):
+            return True
+        distances, _ = index.search(self._rule.prepare(news.vectors[-_LOOKED_AT:]), 1)
+        return bool((distances <= _SAME).all())
 
     def _newest(self) -> int:
         """The revision of the gallery now, which a reader of before does not see."""
