@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mien.errors import GalleryError
-from mien.gallery import approximate, postgres, searching
+from mien.gallery import approximate, searching
 from mien.gallery.encryption import new_key
 from mien.gallery.gallery import Gallery
 from mien.gallery.records import NewFace
