@@ -51,7 +51,12 @@ def holds(folder: Path, face: np.ndarray) -> list[str]:
     """The files in which an embedding is found, as it is or as it is compared."""
     forms = [form.tobytes() for form in (face, face.astype(np.float16), *RULE.prepare(face[None]))]
     forms.append(RULE.prepare(face[None])[0].astype(np.float16).tobytes())
-    return [file.name for file in folder.iterdir() if any(form in file.read_bytes() for form in forms)]
+    return [file.name for file in folder.iterdir() if file.is_file() and _any(forms, file)]
+
+
+def _any(forms: list[bytes], file: Path) -> bool:
+    content = file.read_bytes()
+    return any(form in content for form in forms)
 
 
 def names(gallery: Gallery, probes: np.ndarray) -> list[str | None]:
