@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,8 +103,11 @@ def enrol(
                 opened = stack.enter_context(new)
             opened.check(analyzer.embedder)
             told = opened.enrol(name, faces, consent=consent, expires=until)
-            failures += _others(opened, told, faces)
-            _say(told, faces, as_json=as_json)
+            failures += others(opened, told, faces)
+            if as_json:
+                print_json({"schema": 1, **told_dict(told, faces)})
+            else:
+                say(told, faces)
     for failure in failures:
         report_error(failure)
     if failures:
@@ -140,7 +143,7 @@ def _faces(results: Iterable[FileResult], failures: list[str], *, largest: bool,
             yield from as_new_faces(face, [result.path], kept)
 
 
-def _others(gallery: Gallery, told: Enrolment, faces: list[NewFace]) -> list[str]:
+def others(gallery: Gallery, told: Enrolment, faces: Sequence[NewFace]) -> list[str]:
     """Pictures that are in the gallery already, as of somebody else."""
     mine = [skipped for skipped in told.skipped if skipped.person != told.person.id]
     lines = []
@@ -153,20 +156,24 @@ def _others(gallery: Gallery, told: Enrolment, faces: list[NewFace]) -> list[str
     return lines
 
 
-def _say(told: Enrolment, faces: list[NewFace], *, as_json: bool) -> None:
+def told_dict(told: Enrolment, faces: Sequence[NewFace]) -> dict[str, Any]:
+    """JSON-ready: what became of an enrolment of these faces."""
     from mien.gallery.privacy import person_dict
 
     skipped = {one.position for one in told.skipped}
     added = [face for i, face in enumerate(faces) if i not in skipped]
-    if as_json:
-        enrolled = [{"path": face.source, "face": i} for face, i in zip(added, told.faces, strict=True)]
-        left_out = [
+    return {
+        "person": person_dict(told.person),
+        "enrolled": [{"path": face.source, "face": i} for face, i in zip(added, told.faces, strict=True)],
+        "skipped": [
             {"path": faces[one.position].source, "face": one.face, "person": one.person, "reason": one.reason}
             for one in told.skipped
-        ]
-        answer: dict[str, Any] = {"schema": 1, "person": person_dict(told.person)}
-        print_json({**answer, "enrolled": enrolled, "skipped": left_out})
-        return
+        ],
+    }
+
+
+def say(told: Enrolment, faces: Sequence[NewFace]) -> None:
+    """What became of an enrolment of these faces, for people."""
     for one in told.skipped:
         if one.person == told.person.id:
             what = "the same picture" if one.reason == "same picture" else "nearly the same picture"

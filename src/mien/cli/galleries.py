@@ -51,7 +51,7 @@ def open_gallery(url: str, key: str | None = None, **how: Any) -> Gallery:
     """
     from mien.gallery.gallery import Gallery
 
-    if not _there(url):
+    if not is_there(url):
         raise GalleryError(
             f"{printable(url)}: there is no gallery; name another with --gallery or MIEN_GALLERY, or make this one with"
             " `mien gallery enrol`"
@@ -71,11 +71,11 @@ def open_if_there(url: str, **how: Any) -> Gallery | None:
     """
     from mien.gallery.gallery import Gallery
 
-    there = _there(url)
+    there = is_there(url)
     return Gallery.open(url, create="://" in url, **how) if there else None
 
 
-def _there(url: str) -> bool:
+def is_there(url: str) -> bool:
     """False where there is no such file; a database is asked when it is opened."""
     return "://" in url or os.path.lexists(Path(url).expanduser())
 

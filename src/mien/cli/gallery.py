@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli import galleries, gallery_import, gallery_reembed, options
+from mien.cli import galleries, gallery_import, gallery_key, gallery_name, gallery_reembed, options
 from mien.cli.console import Commands, note, print_json, print_rows, stdout
 from mien.cli.enrol import enrol, moment
 from mien.errors import MienError
@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 app.command()(enrol)
 app.command("import")(gallery_import.import_)
+app.command()(gallery_name.name)
 app.command()(gallery_reembed.reembed)
+app.add_typer(gallery_key.app, name="key")
 
 Who = Annotated[str, typer.Argument(metavar="NAME", help="A person: name or id.")]
 FaceIds = Annotated[list[int], typer.Argument(metavar="FACE...", help="Numbers of faces; `show` lists them.")]

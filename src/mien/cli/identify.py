@@ -38,6 +38,9 @@ def identify(
     no_audit: Annotated[
         bool, typer.Option("--no-audit", help="Write no line to the audit trail, nor anything else to the gallery.")
     ] = False,
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="For very large galleries: faster, and now and then misses somebody.")
+    ] = False,
     key: galleries.KeySource = None,
     detector: options.Detector = options.DETECTOR,
     embedder: galleries.Embedder = None,
@@ -53,7 +56,7 @@ def identify(
     """
     if not 0 < fpir < 1:
         raise typer.BadParameter(f"{fpir} is not between 0 and 1", param_hint="--fpir")
-    with galleries.open_gallery(gallery, key, readonly=no_audit) as opened:
+    with galleries.open_gallery(gallery, key, readonly=no_audit, approximate=approximate) as opened:
         analyzer = galleries.make_analyzer(
             opened.info, embedder, detector=detector, size=size, threshold=min_score, threads=threads, device=device
         )

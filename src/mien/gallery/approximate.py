@@ -21,7 +21,7 @@ from mien.errors import GalleryError
 from mien.gallery import exact
 from mien.gallery.exact import NOWHERE, Rows
 from mien.gallery.records import Changes, Ids
-from mien.gallery.vector_file import blank
+from mien.gallery.vector_file import blank, temporary_prefix
 from mien.ops.atomic import written_whole
 from mien.types import FloatArray
 
@@ -114,7 +114,7 @@ class Graph:
 
     def save(self, path: Path, gallery: str) -> None:
         """Write it to a file, readable by its owner only."""
-        with written_whole(path) as temporary:
+        with written_whole(path, prefix=temporary_prefix(path)) as temporary:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             self._index.save(str(temporary))
             with temporary.open("ab") as file:
@@ -178,7 +178,7 @@ class ApproximateIndex:
     """
 
     def __init__(self, rows: ExactIndex, file: Path | None = None, gallery: str = "") -> None:
-        _usearch()
+        check_installed()
         self._exact = rows
         self._file = file
         self._gallery = gallery
@@ -285,6 +285,15 @@ def _checksum(path: Path, size: int) -> int:
             check = zlib.crc32(data, check)
             size -= len(data)
     return check
+
+
+def check_installed() -> None:
+    """Refuse approximate search where it cannot be done.
+
+    Raises:
+        GalleryError: usearch is not installed.
+    """
+    _usearch()
 
 
 def _usearch() -> Any:

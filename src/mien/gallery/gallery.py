@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mien.errors import GalleryBusyError, GalleryModelError, ModelError
-from mien.gallery import editing, enrolment, privacy, undoing
+from mien.gallery import approximate as graphs
+from mien.gallery import editing, enrolment, privacy, rekeying, search_cache, undoing
 from mien.gallery.decision import FPIR, Identification, Rule, decide
 from mien.gallery.editing import Change
 from mien.gallery.enrolment import Enrolment, Source, Terms
@@ -21,7 +22,7 @@ from mien.gallery.names import find
 from mien.gallery.opening import open_store
 from mien.gallery.records import Event, Face, GalleryInfo, NewFace, Person
 from mien.gallery.rules import rule_for
-from mien.gallery.searching import Searcher
+from mien.gallery.searching import Searcher, searches_itself
 from mien.gallery.store import Cipher, Reader, Store, Writer
 from mien.models import registry
 from mien.models.base import Record
@@ -47,15 +48,26 @@ class Gallery:
         actor: who works with it, for the audit trail.
         audit_searches: whether `identify` writes to the audit trail.
         readonly: whether nothing is written, to the audit trail either.
+        cache: file in which search may keep embeddings while the gallery is not encrypted, see `search_cache`; or None.
+        approximate: whether search is.
     """
 
     def __init__(
-        self, store: Store, *, actor: str | None = None, audit_searches: bool = True, readonly: bool = False
+        self,
+        store: Store,
+        *,
+        actor: str | None = None,
+        audit_searches: bool = True,
+        readonly: bool = False,
+        cache: Path | None = None,
+        approximate: bool = False,
     ) -> None:
         self._store = store
         self._actor = actor or _user()
         self._audit_searches = audit_searches
         self._readonly = readonly
+        self._cache = cache
+        self._approximate = approximate
         with store.read() as reader:
             self._info = reader.info
         self._searcher: Searcher | None = None
@@ -75,6 +87,7 @@ class Gallery:
         readonly: bool = False,
         actor: str | None = None,
         audit_searches: bool = True,
+        approximate: bool = False,
     ) -> Self:
         """Open a gallery, and make it where there is none.
 
@@ -91,9 +104,12 @@ class Gallery:
             readonly: write nothing: no change, and no line in the audit trail either.
             actor: who works with it, for the audit trail; the user of the operating system by default.
             audit_searches: whether `identify` writes a line to the audit trail.
+            approximate: search a graph of faces rather than all of them: far faster from 100,000 faces on, and now and
+                then somebody is missed. PostgreSQL searches by itself, unless the gallery is encrypted.
 
         Raises:
-            GalleryError: there is none (and `create` is False), it is damaged, or no gallery.
+            GalleryError: there is none (and `create` is False), it is damaged, or no gallery; or approximate search
+                needs what is not installed.
             GalleryKeyError: the key is missing or wrong.
             GalleryModelError: it holds embeddings of another model or mode.
             UnknownModelError: no such embedder.
@@ -106,8 +122,16 @@ class Gallery:
             made = _new_info(new, mode or "fast", cipher.key_id if cipher else None, keeps_crops=keep_crops)
         store = open_store(os.fspath(url), create=made, cipher=cipher, timeout=timeout, readonly=readonly)
         try:
-            gallery = cls(store, actor=actor, audit_searches=audit_searches, readonly=readonly)
+            gallery = cls(
+                store,
+                actor=actor,
+                audit_searches=audit_searches,
+                readonly=readonly,
+                cache=None if readonly else search_cache.cache_of(os.fspath(url)),
+                approximate=approximate,
+            )
             gallery._check_model(record, mode)
+            gallery._prepare_search()
         except BaseException:
             store.close()
             raise
@@ -361,7 +385,7 @@ class Gallery:
             )
             writer.add_event(event)
         if removed:
-            self._clean()
+            self.clean()
         return undone.action
 
     # Removal, consent, and what is known about somebody
@@ -446,6 +470,51 @@ class Gallery:
         self._note("export", person.id)
         return record
 
+    def rekey(self, key: str | None) -> None:
+        """Encrypt all embeddings and crops anew with another key, for the first time, or no longer.
+
+        One transaction: whatever interrupts it, the gallery has the old key or the new one. Whoever has it open opens
+        it anew. Nothing stays in its files that the old key, or no key, would open.
+
+        Args:
+            key: where the new key is, see `open`; None: without encryption from now on.
+
+        Raises:
+            GalleryKeyError: the new key is missing, or the one that the gallery has.
+            GalleryBusyError: others are using it for longer than we wait.
+        """
+        cipher = _cipher(key)
+        with self._starting:
+            cache, self._cache, self._searcher = self._cache, None, None  # who searches meanwhile leaves no trace
+        try:
+            with self._store.write() as writer:
+                info = rekeying.rekey(writer, cipher, self._actor)
+            self._info = info
+        finally:
+            with self._starting:
+                self._cache, self._searcher = cache, None
+        self.clean("the key was changed")
+
+    def clean(self, done: str = "removed") -> None:
+        """Leave nothing in the files of what was removed; for those who remove by `store`.
+
+        Args:
+            done: what was, for the message.
+
+        Raises:
+            GalleryBusyError: others are using it for longer than we wait.
+        """
+        try:
+            try:
+                self._store.clean()
+            finally:
+                self._clean_cache()
+        except GalleryBusyError as error:
+            raise GalleryBusyError(
+                f"{done}; but others use {self._store.url}, so traces may be left in its file:"
+                " `mien gallery purge` clears them later"
+            ) from error
+
     # How
 
     def _change(self, edit: Callable[[Writer], Change]) -> Change:
@@ -467,17 +536,20 @@ class Gallery:
             changes = edit(writer)
             for change in changes:
                 editing.note(writer, change, self._actor)
-        self._clean()
+        self.clean()
         return [change.person for change in changes if change.person is not None]
 
-    def _clean(self) -> None:
+    def _clean_cache(self) -> None:
+        if self._cache is None:
+            return
+        if self._info.key_id is not None:
+            search_cache.erase(self._cache)
+            return
         try:
-            self._store.clean()
-        except GalleryBusyError as error:
-            raise GalleryBusyError(
-                f"removed; but others use {self._store.url}, so traces may be left in its file:"
-                " `mien gallery purge` clears them later"
-            ) from error
+            searcher = self._searcher or Searcher(self._store, self._info, self._rule(), cache=self._cache)
+        except ModelError:
+            searcher = None
+        search_cache.clear_removed(self._cache, self._store, self._info, searcher)
 
     def _rule(self) -> Rule:
         """What similarities mean here.
@@ -497,8 +569,20 @@ class Gallery:
     def _search(self, rule: Rule) -> Searcher:
         with self._starting:
             if self._searcher is None:
-                self._searcher = Searcher(self._info, rule)
+                cache = self._cache if self._info.key_id is None else None
+                self._searcher = Searcher(self._store, self._info, rule, cache=cache, approximate=self._approximate)
             return self._searcher
+
+    def _prepare_search(self) -> None:
+        """Clear what somebody was kept from clearing when they encrypted the gallery, and refuse what cannot be.
+
+        Raises:
+            GalleryError: approximate search needs what is not installed.
+        """
+        if self._cache is not None and self._info.key_id is not None and self._cache.exists():
+            search_cache.erase(self._cache)
+        if self._approximate and not searches_itself(self._store):
+            graphs.check_installed()
 
     def _check_same(self, reader: Reader) -> None:
         """Refuse to go on where somebody has embedded the gallery anew since it was opened.

@@ -119,9 +119,10 @@ def erase_cache(cache: Path) -> None:
         GalleryBusyError: others have been writing to it for longer than we wait.
         OSError: it cannot be removed.
     """
-    from mien.gallery.vector_file import FileTable, blank, graph_file
+    from mien.gallery.vector_file import FileTable, blank, blank_leftovers, graph_file
 
     blank(graph_file(cache))
+    blank_leftovers(cache)
     if cache.is_file():
         FileTable(cache, "", 1, "l2").erase()
 

@@ -44,6 +44,16 @@ def open_store(
     return _open_file(_path(address), create, cipher, timeout, readonly=readonly)
 
 
+def file_of(url: str | os.PathLike[str]) -> Path | None:
+    """The file that a URL names; None where it names a database.
+
+    Raises:
+        GalleryError: it names neither.
+    """
+    address = os.fspath(url)
+    return None if address.startswith(_POSTGRES) else _path(address)
+
+
 def _open_file(
     path: Path, create: GalleryInfo | None, cipher: Cipher | None, timeout: float, *, readonly: bool
 ) -> Store:

@@ -371,7 +371,7 @@ def _switch(gallery: Gallery, kept: _Kept, result: Reembedding) -> bool:
         details = {"embedder": result.after.embedder, "mode": result.after.mode, "faces": len(left), "dropped": dropped}
         writer.add_event(Event(now(), "reembed", gallery.actor, details=details))
     if dropped:
-        gallery.store.clean()
+        gallery.clean()
     return True
 
 

@@ -26,6 +26,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
+from glob import escape
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -244,7 +245,7 @@ class FileTable:
         count, people = len(rows.ids), len(rows.people)
         counts = (capacity_for(count), capacity_for(people), 0, rows.revision, count, count, people, count)
         header = _Header(*self._kind, *counts)
-        with written_whole(self._path) as temporary:
+        with written_whole(self._path, prefix=temporary_prefix(self._path)) as temporary:
             with _opened(temporary, os.O_CREAT | os.O_EXCL) as file:
                 os.ftruncate(file, header.size())
                 for name in ("ids", "codes", "squares", "matrix"):
@@ -387,6 +388,20 @@ def blank(path: Path) -> None:
 def graph_file(path: Path) -> Path:
     """Where the graph of an approximate index lies: beside the vectors."""
     return path.with_name(f"{path.name}-graph")
+
+
+def temporary_prefix(path: Path) -> str:
+    """How the names of temporary files of a cache and of its graph begin."""
+    return f".{path.name}-"
+
+
+def blank_leftovers(path: Path) -> None:
+    """Fill with zeros, and remove, what killed processes left of a cache and its graph; hold the cache's lock.
+
+    A graph that another process is just writing is lost with them: it stays in that process's memory.
+    """
+    for leftover in path.parent.glob(f"{escape(temporary_prefix(path))}*.tmp"):
+        blank(leftover)
 
 
 @contextmanager

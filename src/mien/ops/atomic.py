@@ -12,11 +12,12 @@ from mien.errors import MienError
 
 
 @contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
+def written_whole(target: Path, *, prefix: str = ".mien-") -> Iterator[Path]:
     """Give a temporary path beside `target`, which takes its place when the block ends without an error.
 
     Args:
         target: is replaced if it exists; its folder must exist.
+        prefix: how the name of the temporary file begins, by which what a killed process leaves can be found.
 
     Yields:
         A path at which nothing is yet; if the block fails, nothing stays there.
@@ -24,7 +25,7 @@ def written_whole(target: Path) -> Iterator[Path]:
     Raises:
         OSError: `target` is a folder, or cannot be replaced.
     """
-    temporary = target.parent / f".mien-{uuid.uuid4().hex}.tmp"
+    temporary = target.parent / f"{prefix}{uuid.uuid4().hex}.tmp"
     try:
         yield temporary
         temporary.replace(target)
