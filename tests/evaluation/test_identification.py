@@ -85,6 +85,12 @@ class TestSplit:
         assert len(np.unique(people.person[split.strangers])) == 2
         assert not set(people.person[split.strangers]) & set(people.person[split.enrolled])
 
+    def test_pictures_may_lie_in_folders_of_their_own(self, tmp_path):
+        root = folder(tmp_path, {"Ann": ["1"], "Bo/2024": ["2", "3"], ".trash/Cy": ["4"]})
+        people = read_people(root)
+        assert people.names == ("Ann", "Bo")
+        assert people.person.tolist() == [0, 1, 1]
+
     def test_what_is_no_such_folder(self, tmp_path):
         with pytest.raises(DataError, match="no such folder"):
             read_people(tmp_path / "absent")
