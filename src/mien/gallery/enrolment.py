@@ -92,18 +92,17 @@ def as_new_faces(
         if values is not None and len(values) != len(made):
             raise ValueError(f"{len(values)} {name} for {len(made)} faces")
     if sources is not None:
-        pairs = zip(made, sources, strict=True)
-        made = [replace(f, **_origin(s)) for f, s in pairs]
+        made = [_from(face, source) for face, source in zip(made, sources, strict=True)]
     if crops is not None:
         made = [replace(face, crop=crop) for face, crop in zip(made, crops, strict=True)]
     return made
 
 
-def _origin(source: Source | None) -> dict[str, str | None]:
-    """The picture as it was given, and, where that is a file, how to know it again."""
+def _from(face: NewFace, source: Source | None) -> NewFace:
+    """The face with its picture as it was given and, where that is a file, how to know it again."""
     if source is None:
-        return {"source": None, "source_sha256": None}
-    return {"source": os.fspath(source), "source_sha256": picture_digest(source)}
+        return replace(face, source=None, source_sha256=None)
+    return replace(face, source=os.fspath(source), source_sha256=picture_digest(source))
 
 
 def _of_faces(faces: Faces) -> list[NewFace]:

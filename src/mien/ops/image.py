@@ -200,7 +200,7 @@ def _check_bytes(size: int, max_bytes: int, name: str) -> None:
 
 
 @contextmanager
-def _open_regular(path: str | os.PathLike[str], max_bytes: int) -> Iterator[BinaryIO]:
+def _open_regular(path: str | os.PathLike[str], max_bytes: int) -> Iterator[io.BufferedReader]:
     """Open a regular file; pipes and devices are refused before they are opened, as opening one may block."""
     name = _printable(path)
     try:
