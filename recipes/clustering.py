@@ -44,15 +44,15 @@ Method = Callable[[FloatArray, Any], Any]
 def describe(folder: Path, out: Path) -> None:
     """Embed the subject of every picture in both modes."""
     from mien import FaceAnalyzer, load_image
-    from mien.evaluation.clustering import people_in
     from mien.evaluation.describe import SubjectDescriber
+    from mien.evaluation.people import read_people
 
-    paths, people = people_in(folder)
-    arrays: dict[str, Any] = {"names": people}
+    people = read_people(folder)
+    arrays: dict[str, Any] = {"names": [people.names[person] for person in people.person]}
     for mode in ("fast", "accurate"):
         analyzer = FaceAnalyzer(only=("detect", "embed"), accurate=mode == "accurate").load()
         arrays[mode] = np.stack(
-            SubjectDescriber(analyzer, load_image, mode=mode)(paths)
+            SubjectDescriber(analyzer, load_image, mode=mode)(people.paths)
         )  # no face is missed in lfw_dev
     np.savez(out, **arrays)
 

@@ -89,7 +89,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
-    from mien.evaluation.identification import evaluate_identification, read_people, split_people
+    from mien.evaluation.identification import evaluate_identification, split_people
+    from mien.evaluation.people import read_people
 
     people = read_people(arguments.folder)
     split = split_people(people, strangers=arguments.strangers, seed=arguments.seed)

@@ -33,14 +33,14 @@ class ByName:
 @pytest.fixture
 def asked(monkeypatch):
     """The options that the models were asked for with."""
-    options = {}
+    asked_with = {}
 
     def make(**given):
-        options.update(given)
+        asked_with.update(given)
         return ByName()
 
-    monkeypatch.setattr(evaluate, "make_describer", make)
-    return options
+    monkeypatch.setattr(options, "make_describer", make)
+    return asked_with
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from mien.cli import evaluate, evaluate_identification, options
 from mien.errors import DataError
 from mien.evaluation.identification import evaluate_identification as identify
-from mien.evaluation.identification import read_people, split_people
+from mien.evaluation.identification import split_people
 from mien.evaluation.identification_pages import to_html, to_markdown
 from mien.evaluation.identification_plots import plot_cmc, plot_det
+from mien.evaluation.people import read_people
 from mien.gallery.decision import Rule
 
 RULE = Rule(tail=((-1.0, 1e-1), (-0.1, 1e-3)), logistic=(8.0, 4.0))
@@ -83,6 +84,12 @@ class TestSplit:
         split = split_people(people)
         assert len(np.unique(people.person[split.strangers])) == 2
         assert not set(people.person[split.strangers]) & set(people.person[split.enrolled])
+
+    def test_pictures_may_lie_in_folders_of_their_own(self, tmp_path):
+        root = folder(tmp_path, {"Ann": ["1"], "Bo/2024": ["2", "3"], ".trash/Cy": ["4"]})
+        people = read_people(root)
+        assert people.names == ("Ann", "Bo")
+        assert people.person.tolist() == [0, 1, 1]
 
     def test_what_is_no_such_folder(self, tmp_path):
         with pytest.raises(DataError, match="no such folder"):
@@ -209,11 +216,11 @@ class TestCommand:
     def asked(self, monkeypatch):
         given = {}
 
-        def make(**options):
-            given.update(options)
+        def make(**asked):
+            given.update(asked)
             return OnALine()
 
-        monkeypatch.setattr(evaluate_identification, "make_describer", make)
+        monkeypatch.setattr(options, "make_describer", make)
         return given
 
     @pytest.fixture

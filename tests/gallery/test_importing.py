@@ -350,10 +350,14 @@ def test_a_kill_loses_nothing_that_was_told(tmp_path, people, analyzer, portrait
         "from mien.gallery.import_sources import read_entries\nfrom mien.gallery.importing import import_pictures\n"
         "db, a = Gallery.open(sys.argv[1]), FaceAnalyzer(only=('detect', 'embed'), threads=1)\n"
         "for o in import_pictures(db, a, read_entries(sys.argv[2])):\n    print(o.name, flush=True)\n"
+        "    sys.stdin.readline()\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "people.db"), str(root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        first = [process.stdout.readline().strip() for _ in range(3)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        first = []
+        for _ in range(3):
+            first.append(process.stdout.readline().strip())
+            process.stdin.write("go\n")
         process.send_signal(signal.SIGKILL)
     with Gallery.open(tmp_path / "people.db") as db:
         assert set(first) <= {person.name for person in db.people()}

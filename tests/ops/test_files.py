@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mien.errors import ImageError
-from mien.ops.files import list_images, natural_key
+from mien.ops.files import list_images, natural_key, subfolders
 
 
 @pytest.fixture
@@ -116,3 +116,12 @@ def test_natural_order():
 
 def test_names_too_long_for_the_system_are_given_as_they_are():
     assert [str(path) for path in list_images(["a" * 5000])] == ["a" * 5000]
+
+
+def test_folders_in_a_folder(tmp_path):
+    for name in ("10", "9", "Ann", ".hidden", "__MACOSX"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    assert [path.name for path in subfolders(tmp_path)] == ["9", "10", "Ann"]
+    with pytest.raises(ImageError, match="file: the folder cannot be listed"):
+        subfolders(tmp_path / "file")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import resource
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from mien.errors import ImageDecodeError, ImageError, ImageTooLargeError
-from mien.ops.image import load_image, save_image
+from mien.ops.image import load_image, picture_digest, save_image
 
 LOSSLESS = ["PNG", "BMP", "TIFF", "WEBP"]
 
@@ -655,3 +656,16 @@ def test_a_picture_too_wide_for_jpeg(tmp_path):
     with pytest.raises(ImageError, match=r"a\.jpg: cannot be written"):
         save_image(tmp_path / "a.jpg", np.zeros((1, 70_000, 3), np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_is_known_by_its_bytes(portrait, tmp_path):
+    assert picture_digest(portrait) == hashlib.sha256(portrait.read_bytes()).hexdigest()
+    assert picture_digest(tmp_path) is None
+    assert picture_digest("https://example.org/a.jpg") is None
+    assert picture_digest(tmp_path / "a\0b") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert picture_digest(tmp_path / "pipe") is None

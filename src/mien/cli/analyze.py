@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli import options, pictures
-from mien.cli.console import print_json, stdout, table
+from mien.cli.console import counted, print_json, stdout, table
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def _said(face: dict[str, Any]) -> str:
 
 def _print_table(record: dict[str, Any]) -> None:
     faces, image = record["faces"], record["image"]
-    count = f"{len(faces)} face" + ("" if len(faces) == 1 else "s")
-    title = f"{printable(image['path'])}  {image['width']} x {image['height']}  {count}"
+    title = f"{printable(image['path'])}  {image['width']} x {image['height']}  {counted(len(faces), 'face')}"
     columns = ["face", "score", "box x1, y1, x2, y2"]
     rows = [
         [str(i), f"{face['score']:.2f}", ", ".join(f"{value:.0f}" for value in face["box"])]

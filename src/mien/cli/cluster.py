@@ -10,9 +10,10 @@ import typer
 
 from mien.cli import options
 from mien.cli.console import EXIT_BAD_INPUT, note, print_json, print_rows, progress_bar, report_error
+from mien.cli.pictures import find_files
 from mien.cli.targets import check_target
 from mien.errors import DataError, ImageError
-from mien.ops.files import folder_error, is_folder, list_images, printable
+from mien.ops.files import is_folder, printable
 
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer
@@ -73,7 +74,8 @@ def cluster(
     target = out or extend or Path("groups.json")
     _check(folder, target, sheets, extend)
     earlier, known = read_groups(extend) if extend is not None else (None, {})
-    files, unlisted = _pictures(folder)
+    unlisted: list[str] = []
+    files = find_files([str(folder)], None, unlisted)
     analyzer = options.make_analyzer(
         detector=detector,
         embedder=embedder,
@@ -123,21 +125,6 @@ def _check(folder: Path, target: Path, sheets: Path | None, extend: Path | None)
             raise DataError(f"{error}; it stays as it is: name another file with --out, or remove it") from error
     if sheets is not None:
         check_sheets_folder(sheets, folder)
-
-
-def _pictures(folder: Path) -> tuple[list[Path], list[str]]:
-    """The pictures of a folder, and what to say of folders in it that cannot be listed."""
-    unlisted: list[str] = []
-    unread: list[Path] = []
-    files = list(
-        list_images([folder], on_error=lambda error: unlisted.append(str(folder_error(error))), on_unread=unread.append)
-    )
-    if unread:
-        kinds = ", ".join(sorted({path.suffix[1:].upper() for path in unread}))
-        report_error(f"pictures left out, as mien does not read {kinds}: {len(unread)}; convert them to JPEG")
-    if not files:
-        raise ImageError(unlisted[0] if unlisted else f"no pictures in {printable(folder)}")
-    return files, unlisted
 
 
 def _made_by(analyzer: FaceAnalyzer, size: str, min_score: float | None) -> MadeBy:

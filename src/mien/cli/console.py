@@ -145,6 +145,11 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
+def counted(number: int, what: str) -> str:
+    """So many of something, for people: 1 face, 2 faces."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
 def percent(probability: float) -> str:
     """A probability for people. Never 0 or 100 %: nothing here is certain."""
     if probability > 0.999:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli import galleries, options, pictures
-from mien.cli.console import EXIT_BAD_INPUT, note, print_json, report_error, stdout
+from mien.cli.console import EXIT_BAD_INPUT, counted, note, print_json, report_error, stdout
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
@@ -28,14 +28,15 @@ def moment(text: str) -> datetime | None:
     Raises:
         typer.BadParameter: none of them.
     """
+    from mien.gallery.privacy import moment_of
+
     if text == "never":
         return None
     if text.endswith("d") and text[:-1].isdecimal() and len(text) <= 6 and int(text[:-1]) <= _MAX_DAYS:
         return datetime.now(UTC) + timedelta(days=int(text[:-1]))
     try:
-        when = datetime.fromisoformat(text)
-        return (when.replace(tzinfo=UTC) if when.tzinfo is None else when).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+        return moment_of(text)
+    except ValueError as error:
         raise typer.BadParameter(
             f"{text!r} is no date like 2030-12-31, no number of days like 30d, and not never"
         ) from error
@@ -178,6 +179,5 @@ def say(told: Enrolment, faces: Sequence[NewFace]) -> None:
         if one.person == told.person.id:
             what = "the same picture" if one.reason == "same picture" else "nearly the same picture"
             note(f"{faces[one.position].source}: {what} is in the gallery already, as face {one.face}")
-    count = f"{len(told.faces)} face" + ("" if len(told.faces) == 1 else "s")
-    text = f"{printable(told.person.name)}: {count} enrolled, {told.person.faces} in all"
+    text = f"{printable(told.person.name)}: {counted(len(told.faces), 'face')} enrolled, {told.person.faces} in all"
     stdout().print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)

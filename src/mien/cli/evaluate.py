@@ -10,14 +10,14 @@ import typer
 
 from mien.cli import evaluate_clustering, evaluate_expression, evaluate_identification, options
 from mien.cli.console import Commands, print_json, progress_bar, stdout
-from mien.cli.targets import check_target
+from mien.cli.targets import check_report
 from mien.ops.atomic import write_whole
 
 # The models, numpy and rich are imported where they are needed: `mien --help` waits for none of them.
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mien.evaluation.verification import Describer, VerificationReport
+    from mien.evaluation.verification import VerificationReport
 
 app = typer.Typer(cls=Commands, help="Measure models by the protocols of the literature.", no_args_is_help=True)
 
@@ -46,17 +46,14 @@ def verification(
     A picture in which no face is found makes every pair that it is in an error.
     """
     from mien.evaluation.pairs import read_pairs
-    from mien.evaluation.plots import check_plot, plot_roc
+    from mien.evaluation.plots import plot_roc
     from mien.evaluation.verification import evaluate_verification
 
-    # What can be refused at once is, not after minutes of work.
-    if out is not None:
-        check_target(out)
-    if roc is not None:
-        check_target(roc)
-        check_plot(roc)
+    check_report(out, (roc,))  # what can be refused at once is, not after minutes of work
     listed = read_pairs(pairs, root)
-    describe = make_describer(detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device)
+    describe = options.make_describer(
+        detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device
+    )
     with progress_bar("describing faces", results_last=True) as progress:
         report = evaluate_verification(listed, describe, progress=progress)
     _print(report, as_json=as_json)  # first: a full disk must not take what minutes of work gave
@@ -64,17 +61,6 @@ def verification(
         write_whole(out, json.dumps(report.to_dict(), indent=2) + "\n")
     if roc is not None:
         plot_roc(report, roc)
-
-
-def make_describer(*, detector: str, embedder: str, accurate: bool, threads: int, device: str) -> Describer:
-    """The analyzer that the options ask for, as `evaluate_verification` wants it: the seam to the models."""
-    from mien.evaluation.describe import SubjectDescriber
-    from mien.ops.image import load_image
-
-    analyzer = options.make_analyzer(
-        detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device
-    )
-    return SubjectDescriber(analyzer.load(), load_image, mode="accurate" if accurate else "fast")
 
 
 def _print(report: VerificationReport, *, as_json: bool) -> None:

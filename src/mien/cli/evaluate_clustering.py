@@ -10,7 +10,7 @@ import typer
 
 from mien.cli import options
 from mien.cli.console import print_json, progress_bar, stdout
-from mien.cli.targets import check_target
+from mien.cli.targets import check_report
 from mien.ops.atomic import write_whole
 
 if TYPE_CHECKING:
@@ -37,23 +37,20 @@ def clustering(
 
     One face of each picture counts, that of its subject. A picture in which no face is found is a group of its own.
     """
-    from mien.evaluation.clustering import evaluate_clustering, people_in
-    from mien.evaluation.describe import SubjectDescriber
+    from mien.evaluation.clustering import evaluate_clustering
+    from mien.evaluation.people import read_people
     from mien.gallery.grouping import rule_for
-    from mien.ops.image import load_image
+    from mien.models import registry
 
-    if out is not None:
-        check_target(out)
-    paths, people = people_in(folder)
-    analyzer = options.make_analyzer(
+    check_report(out)  # what can be refused at once is, not after minutes of work
+    people = read_people(folder)
+    rule = rule_for(registry.entry(embedder, "embedding").record, "accurate" if accurate else "fast")
+    at = rule.threshold_or(threshold)
+    describe = options.make_describer(
         detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device
-    ).load()
-    record, mode = analyzer.embedder.record, analyzer.embedder.mode
-    rule = rule_for(record, mode)
-    threshold = rule.threshold_or(threshold)
-    describe = SubjectDescriber(analyzer, load_image, mode=mode)
+    )
     with progress_bar("describing faces", results_last=True) as progress:
-        report = evaluate_clustering(paths, people, describe, rule, threshold=threshold, progress=progress)
+        report = evaluate_clustering(people, describe, rule, threshold=at, progress=progress)
     if as_json:
         print_json(report.to_dict())
     else:

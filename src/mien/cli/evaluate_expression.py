@@ -10,7 +10,7 @@ import typer
 
 from mien.cli import options
 from mien.cli.console import EXIT_BAD_INPUT, print_json, progress_bar, report_error, stdout
-from mien.cli.targets import check_target
+from mien.cli.targets import REPORT_FORMATS, check_report
 from mien.errors import MienError
 from mien.ops.atomic import write_whole
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mien.evaluation.expression import Cut, ExpressionReport
 
 MODEL = "mien-s"
-_FORMATS = (".json", ".md", ".html")
 _MOST_TOLD = 10  # pictures that cannot be read
 
 
@@ -59,7 +58,8 @@ def expression(
     from mien.models.runtime import default_threads
 
     pictures = {"confusion": confusion, "reliability": reliability, "risk_coverage": coverage}
-    _check_targets(out, pictures)  # what can be refused at once is, not after minutes of work
+    # what can be refused at once is, not after minutes of work
+    check_report(out, pictures.values(), formats=REPORT_FORMATS)
     images = open_data(data, split)
     classifier = open_classifier(model, threads=threads, device=device)
     cut = make_cut(classifier, threads=threads, device=device) if align else None
@@ -113,19 +113,6 @@ def make_cut(classifier: Classifier, *, threads: int, device: str) -> Cut:
     if crop is None:
         raise MienError(f"{classifier.name}: does not say how faces are cut for it; leave out --align")
     return options.face_cut(crop.size, crop.template, threads=threads, device=device)
-
-
-def _check_targets(out: Path | None, pictures: dict[str, Path | None]) -> None:
-    from mien.evaluation.classification_plots import check_plot
-
-    if out is not None:
-        check_target(out)
-        if out.suffix.lower() not in _FORMATS:
-            raise MienError(f"{out}: not a format for reports; use {', '.join(_FORMATS)}")
-    for path in pictures.values():
-        if path is not None:
-            check_target(path)
-            check_plot(path)
 
 
 def _print(report: ExpressionReport, *, as_json: bool) -> None:

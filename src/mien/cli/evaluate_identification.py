@@ -10,17 +10,14 @@ import typer
 
 from mien.cli import options
 from mien.cli.console import print_json, progress_bar, stdout, table
-from mien.cli.targets import check_target
+from mien.cli.targets import REPORT_FORMATS, check_report
 from mien.errors import MienError
 from mien.ops.atomic import write_whole
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
     from mien.evaluation.identification import IdentificationReport
-    from mien.evaluation.verification import Describer
     from mien.gallery.decision import Rule
-
-_FORMATS = (".json", ".md", ".html")
 
 
 def identification(
@@ -50,13 +47,19 @@ def identification(
 
     Of everybody with more pictures than are enrolled, the others are searched for; people with no more are strangers.
     """
-    from mien.evaluation.identification import evaluate_identification, read_people, split_people
+    from mien.evaluation.identification import evaluate_identification, split_people
+    from mien.evaluation.people import read_people
 
-    _check(out, det, cmc, target_fpir)  # what can be refused at once is, not after minutes of work
+    # what can be refused at once is, not after minutes of work
+    if not 0 < target_fpir < 1:
+        raise typer.BadParameter(f"{target_fpir:g} does not lie between 0 and 1", param_hint="--target-fpir")
+    check_report(out, (det, cmc), formats=REPORT_FORMATS)
     people = read_people(folder)
     split_people(people, enrol=enrol, strangers=strangers, seed=seed)
     rule = find_rule(embedder, "accurate" if accurate else "fast")
-    describe = make_describer(detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device)
+    describe = options.make_describer(
+        detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device
+    )
     with progress_bar("describing faces", results_last=True) as progress:
         report = evaluate_identification(
             people,
@@ -72,15 +75,6 @@ def identification(
     _write(report, out, det, cmc)
 
 
-def make_describer(*, detector: str, embedder: str, accurate: bool, threads: int, device: str) -> Describer:
-    """The seam to the models: as `mien evaluate verification` makes it."""
-    from mien.cli import evaluate
-
-    return evaluate.make_describer(
-        detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device
-    )
-
-
 def find_rule(embedder: str, mode: str) -> Rule | None:
     """How a gallery of this embedder decides; None where nobody has measured it."""
     from mien.errors import ModelError
@@ -92,21 +86,6 @@ def find_rule(embedder: str, mode: str) -> Rule | None:
         return rule_for(record, mode)
     except ModelError:
         return None
-
-
-def _check(out: Path | None, det: Path | None, cmc: Path | None, target_fpir: float) -> None:
-    from mien.evaluation.identification_plots import check_plot
-
-    if not 0 < target_fpir < 1:
-        raise typer.BadParameter(f"{target_fpir:g} does not lie between 0 and 1", param_hint="--target-fpir")
-    if out is not None:
-        check_target(out)
-        if out.suffix.lower() not in _FORMATS:
-            raise MienError(f"{printable(out)}: not a format for reports; use {', '.join(_FORMATS)}")
-    for path in (det, cmc):
-        if path is not None:
-            check_target(path)
-            check_plot(path)
 
 
 def _print(report: IdentificationReport, *, as_json: bool) -> None:

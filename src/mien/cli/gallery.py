@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli import galleries, gallery_import, gallery_key, gallery_name, gallery_reembed, options
-from mien.cli.console import Commands, note, print_json, print_rows, stdout
+from mien.cli.console import Commands, counted, note, print_json, print_rows, stdout
 from mien.cli.enrol import enrol, moment
 from mien.errors import MienError
 from mien.ops.files import printable
@@ -370,7 +370,7 @@ def _listed(value: object) -> str:
 
 
 def _faces(count: int) -> str:
-    return f"{count} face" + ("" if count == 1 else "s")
+    return counted(count, "face")
 
 
 def _day(when: datetime | None) -> str:

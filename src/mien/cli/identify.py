@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli import galleries, options, pictures
-from mien.cli.console import percent, print_json, stdout, table
+from mien.cli.console import counted, percent, print_json, stdout, table
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def _label(answer: Identification) -> str:
 
 def _print_table(record: dict[str, Any]) -> None:
     faces, image = record["faces"], record["image"]
-    count = f"{len(faces)} face" + ("" if len(faces) == 1 else "s")
-    stdout().print(f"{printable(image['path'])}  {count}", style="bold", highlight=False, markup=False, soft_wrap=True)
+    title = f"{printable(image['path'])}  {counted(len(faces), 'face')}"
+    stdout().print(title, style="bold", highlight=False, markup=False, soft_wrap=True)
     if faces:
         stdout().print(table(("face", "who", "probability", "similarity", "box x1, y1, x2, y2"), _rows(faces)))
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from mien.analyzer import FaceAnalyzer, Task
     from mien.evaluation.expression import Cut
+    from mien.evaluation.verification import Describer
     from mien.training.framing import Template
 
 Detector = Annotated[str, typer.Option("--detector", help="Detector; see `mien models list`.")]
@@ -115,6 +116,15 @@ def make_analyzer(
         device=device,
         store=WeightsStore(progress=DownloadBars()),
     )
+
+
+def make_describer(*, detector: str, embedder: str, accurate: bool, threads: int, device: str) -> Describer:
+    """An analyzer as evaluations of embedders want it: the subject of each picture."""
+    from mien.evaluation.describe import SubjectDescriber
+    from mien.ops.image import load_image
+
+    analyzer = make_analyzer(detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device)
+    return SubjectDescriber(analyzer.load(), load_image, mode="accurate" if accurate else "fast")
 
 
 def face_cut(size: int, template: Template, *, threads: int = 0, device: str = "cpu") -> Cut:

@@ -36,6 +36,15 @@ def list_files(paths: list[str], save: Path | None, failures: list[str]) -> list
         if len(paths) > 1:
             raise typer.BadParameter("- (standard input) cannot be mixed with other paths", param_hint="PATH")
         return []
+    return find_files(paths, save, failures)
+
+
+def find_files(paths: list[str], save: Path | None, failures: list[str]) -> list[Path]:
+    """As `list_files`, where `-` is a file like any other.
+
+    Raises:
+        ImageError: there are none.
+    """
     unread: list[Path] = []
     listed = list_images(
         paths, on_error=lambda error: failures.append(str(folder_error(error))), on_unread=unread.append

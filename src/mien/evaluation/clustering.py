@@ -8,18 +8,17 @@ given to nobody (-1) are each a cluster of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.errors import DataError
+from mien.evaluation.people import People
 from mien.evaluation.verification import Describer, Progress
 from mien.gallery.grouping import GroupingRule
-from mien.ops.files import is_folder, list_images, natural_key, printable
 from mien.types import FloatArray
 
 Ints = npt.NDArray[np.int64]
@@ -221,30 +220,8 @@ def judged(method: str, people: npt.ArrayLike, clusters: Ints) -> Grouping:
     return Grouping(method, int((sizes > 1).sum()), pairwise(people, clusters), b_cubed(people, clusters))
 
 
-def people_in(folder: Path) -> tuple[list[Path], list[str]]:
-    """The pictures of a folder with one subfolder for each person, and whom each shows.
-
-    Raises:
-        DataError: there are fewer than two people with pictures, or the folder cannot be listed.
-    """
-    try:
-        names = sorted((entry.name for entry in folder.iterdir() if is_folder(entry)), key=natural_key)
-    except OSError as error:
-        raise DataError(f"{printable(folder)}: the folder cannot be listed ({error.strerror or error})") from error
-    paths: list[Path] = []
-    people: list[str] = []
-    for name in names:
-        pictures = [] if name.startswith(".") else list(list_images([folder / name]))
-        paths += pictures
-        people += [name] * len(pictures)
-    if len(set(people)) < 2:
-        raise DataError(f"{printable(folder)}: expected one folder of pictures for each of at least two people")
-    return paths, people
-
-
 def evaluate_clustering(
-    paths: Sequence[Path],
-    people: Sequence[str],
+    people: People,
     describe: Describer,
     rule: GroupingRule,
     *,
@@ -254,8 +231,7 @@ def evaluate_clustering(
     """Group the subjects of pictures, and compare with whom they show.
 
     Args:
-        paths: the pictures.
-        people: whom each shows.
+        people: their pictures, from `read_people`.
         describe: turns pictures into embeddings.
         rule: how the model's embeddings are grouped.
         threshold: similarity from which on groups are merged.
@@ -264,22 +240,22 @@ def evaluate_clustering(
     Raises:
         DataError: a picture cannot be read, or no face is found in any.
     """
-    described = describe(paths, progress=progress)
+    described = describe(people.paths, progress=progress)
     found = np.array([embedding is not None for embedding in described], dtype=bool)
     if not found.any():
         raise DataError("no face is found in any of the pictures: is this the folder of one folder for each person?")
     embeddings = np.stack([embedding for embedding in described if embedding is not None])
 
     def judge(method: str, clusters: Ints) -> Grouping:
-        every = np.full(len(paths), -1, dtype=np.int64)
+        every = np.full(len(found), -1, dtype=np.int64)
         every[found] = clusters
-        return judged(method, people, every)
+        return judged(method, people.person, every)
 
     report = ClusteringReport(
         model=describe.model,
         setup=describe.setup,
-        n=len(paths),
-        people=len(set(people)),
+        n=len(found),
+        people=len(people.names),
         missed=int((~found).sum()),
         groupings=[judge(f"average linkage, similarity {threshold:g}", rule(embeddings, threshold=threshold).labels)],
     )

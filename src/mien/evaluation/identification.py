@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,9 +26,9 @@ import numpy as np
 from mien.errors import DataError
 from mien.evaluation import metrics
 from mien.evaluation.metrics import Bools, Floats, Ints
+from mien.evaluation.people import People
 from mien.evaluation.verification import Describer, Progress
 from mien.gallery.decision import NOBODY, Rule, match, rank_people
-from mien.ops.files import is_folder, list_images, natural_key, printable
 from mien.types import FloatArray
 
 RATES: Mapping[str, float] = {"1e-2": 1e-2, "1e-1": 1e-1}
@@ -37,23 +36,6 @@ RANKS = (1, 5, 10)
 
 _SAMPLES = 1000  # of the bootstrap
 _DECIMALS = 6
-
-
-@dataclass(frozen=True, eq=False)
-class People:
-    """Pictures of people.
-
-    Attributes:
-        source: where they come from, for messages.
-        names: of P people.
-        paths: of N pictures.
-        person: (N,) int64, positions in `names`.
-    """
-
-    source: str
-    names: tuple[str, ...]
-    paths: tuple[Path, ...]
-    person: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,28 +174,6 @@ class IdentificationReport:
         if self.brier is not None and self.ece is not None:
             out["probability"] = {"brier": round(self.brier, _DECIMALS), "ece": round(self.ece, _DECIMALS)}
         return out | {"notes": list(self.notes)}
-
-
-def read_people(folder: Path) -> People:
-    """The pictures of a folder that has a folder for each person; people in natural order, empty folders left out.
-
-    Raises:
-        DataError: it is not such a folder.
-        ImageError: a folder cannot be listed.
-    """
-    if not is_folder(folder):
-        raise DataError(f"{printable(folder)}: no such folder")
-    inside = [path for path in folder.iterdir() if is_folder(path) and not path.name.startswith(".")]
-    found = {
-        path.name: list(list_images([path], recursive=False))
-        for path in sorted(inside, key=lambda path: natural_key(path.name))
-    }
-    found = {name: pictures for name, pictures in found.items() if pictures}
-    if len(found) < 2:
-        raise DataError(f"{printable(folder)}: expected one folder with pictures for each person, at least two")
-    person = np.repeat(np.arange(len(found)), [len(pictures) for pictures in found.values()])
-    paths = tuple(path for pictures in found.values() for path in pictures)
-    return People(printable(folder), tuple(found), paths, person)
 
 
 def split_people(people: People, *, enrol: int = 1, strangers: int | None = None, seed: int = 0) -> Split:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from mien.analyzer import FaceAnalyzer, FileResult
 from mien.errors import DataError
 from mien.gallery.face_file import MadeBy, read_faces, write_faces
 from mien.ops.files import printable
-from mien.ops.image import MAX_BYTES
+from mien.ops.image import picture_digest
 from mien.types import Faces
 
 _SAVE_EVERY = 5.0  # seconds, at least
@@ -124,13 +121,3 @@ class Album:
         for digest in [digest for digest in self.paths if digest not in self.pictures]:
             copies = [path for path in self.paths.pop(digest) if path not in reported]
             self.failed += [(path, f"{printable(path)}: a copy of a file that failed") for path in copies]
-
-
-def picture_digest(path: Path) -> str | None:
-    """SHA-256 of a regular file's bytes, in hex; None for one that is too large, or cannot be read."""
-    with suppress(OSError, ValueError):
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:  # opening a pipe could wait for ever
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-    return None

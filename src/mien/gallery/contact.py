@@ -9,12 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from mien.errors import ImageError, MienError
-from mien.gallery.album import picture_digest
 from mien.gallery.groups import FaceKey, Groups
 from mien.models.base import CropSpec
 from mien.ops import align
 from mien.ops.files import printable
-from mien.ops.image import load_image, save_image
+from mien.ops.image import load_image, picture_digest, save_image
 from mien.ops.sheets import Section, contact_sheet
 from mien.types import Faces, FloatArray, ImageArray
 

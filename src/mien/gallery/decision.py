@@ -276,7 +276,7 @@ def match(rule: Rule, probes: FloatArray, embeddings: FloatArray, owners: Ints, 
         As `rank_people`.
     """
     faces, owners = with_templates(rule.prepare(embeddings), owners)
-    return rank_people(_similarities(rule.prepare(probes), faces, rule.metric), owners, k)
+    return rank_people(similarity.pairwise(rule.prepare(probes), faces, rule.metric), owners, k)
 
 
 def rank_people(similarities: FloatArray, owners: Ints, k: int) -> tuple[Ints, FloatArray]:
@@ -357,15 +357,6 @@ def decide(
         )
         for columns in zip(owners, similarities, probabilities, strict=True)
     ]
-
-
-def _similarities(a: FloatArray, b: FloatArray, metric: Metric) -> FloatArray:
-    """(Q, F) similarities of (Q, D) and (F, D)."""
-    if metric == "cosine":
-        a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (a, b))
-        return a @ b.T
-    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    return similarity.from_distance(np.sqrt(np.maximum(squared, 0)))
 
 
 def _line(x: npt.ArrayLike, at: npt.ArrayLike, values: npt.ArrayLike) -> Floats:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mien.errors import GalleryKeyError
+from mien.ops.atomic import sync_folder
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
@@ -260,22 +261,11 @@ def _write_file(name: str, text: str) -> None:
             file.write(f"{text}\n")
             file.flush()
             os.fsync(number)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             path.unlink()
         raise GalleryKeyError(f"cannot be written ({_reason(error)})") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let the file's name reach the disk too, where the system can (not on Windows)."""
-    if os.name != "posix":
-        return
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _reason(error: OSError) -> str:

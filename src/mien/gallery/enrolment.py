@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,6 +18,7 @@ from mien.gallery.privacy import as_utc, clean_consent
 from mien.gallery.records import Face, GalleryInfo, NewFace, Person
 from mien.gallery.store import Writer
 from mien.ops import boxes, similarity
+from mien.ops.image import picture_digest
 from mien.types import Faces, FloatArray
 
 NEAR_DUPLICATE = 0.96
@@ -93,11 +92,17 @@ def as_new_faces(
         if values is not None and len(values) != len(made):
             raise ValueError(f"{len(values)} {name} for {len(made)} faces")
     if sources is not None:
-        pairs = zip(made, sources, strict=True)
-        made = [replace(f, source=None if s is None else os.fspath(s), source_sha256=_digest(s)) for f, s in pairs]
+        made = [_from(face, source) for face, source in zip(made, sources, strict=True)]
     if crops is not None:
         made = [replace(face, crop=crop) for face, crop in zip(made, crops, strict=True)]
     return made
+
+
+def _from(face: NewFace, source: Source | None) -> NewFace:
+    """The face with its picture as it was given and, where that is a file, how to know it again."""
+    if source is None:
+        return replace(face, source=None, source_sha256=None)
+    return replace(face, source=os.fspath(source), source_sha256=picture_digest(source))
 
 
 def _of_faces(faces: Faces) -> list[NewFace]:
@@ -121,14 +126,6 @@ def _of_vectors(faces: FloatArray | Sequence[NewFace]) -> list[NewFace]:
     if faces.ndim != 2:
         raise ValueError(f"embeddings have shape {faces.shape}, expected (N, D)")
     return [NewFace(embedding=row) for row in np.asarray(faces, dtype=np.float32)]
-
-
-def _digest(source: Source | None) -> str | None:
-    """Of the bytes of a picture, where it is a file that can be read."""
-    try:
-        return None if source is None else hashlib.sha256(Path(source).read_bytes()).hexdigest()
-    except (OSError, ValueError):  # a URL, a file that has gone
-        return None
 
 
 def check_vectors(vectors: FloatArray, info: GalleryInfo) -> FloatArray:

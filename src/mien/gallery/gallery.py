@@ -214,7 +214,7 @@ class Gallery:
         """
         made, terms = enrolment.as_new_faces(faces, sources, crops), Terms(consent, expires)
         with self._store.write() as writer:
-            self._check_same(writer)
+            self.check_same(writer)
             change, told = enrolment.enrol(writer, name, made, terms)
             if change is not None:
                 editing.note(writer, change, self._actor)
@@ -247,7 +247,7 @@ class Gallery:
         probes = enrolment.check_vectors(embeddings, self._info)
         rule = self._rule()
         with self._store.read() as reader:
-            self._check_same(reader)
+            self.check_same(reader)
             ranked, roster = self._search(rule).rank(reader, probes, k)
         answers = decide(rule, ranked, roster.people, faces=roster.faces, fpir=fpir, threshold=threshold)
         if self._audit_searches:
@@ -584,8 +584,8 @@ class Gallery:
         if self._approximate and not searches_itself(self._store):
             graphs.check_installed()
 
-    def _check_same(self, reader: Reader) -> None:
-        """Refuse to go on where somebody has embedded the gallery anew since it was opened.
+    def check_same(self, reader: Reader) -> None:
+        """Refuse to go on where somebody has embedded the gallery anew since it was opened; see `store`.
 
         Raises:
             GalleryModelError: somebody has.

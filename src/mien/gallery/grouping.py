@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
@@ -17,10 +15,8 @@ from mien.gallery.clustering import Clusters, cluster
 from mien.gallery.face_file import MadeBy
 from mien.gallery.groups import FaceKey, Groups
 from mien.models.base import Record
-from mien.models.density import DensityScale
+from mien.models.density import DensityScale, read_fitted
 from mien.types import Faces, FloatArray
-
-_WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,18 +94,11 @@ def rule_for(record: Record, mode: str) -> GroupingRule:
 @cache
 def _fitted(name: str, sha256: str) -> dict[str, GroupingRule]:
     """The rules of an embedder by mode; none where nobody fitted any to exactly these weights."""
-    path = _WEIGHTS / f"{name}.clustering.npz"
-    if not path.is_file():
+    found = read_fitted("clustering", name, sha256)
+    if found is None:
         return {}
-    with np.load(path, allow_pickle=False) as arrays:
-        about = json.loads(str(arrays["about"]))
-        if about["embedder_sha256"] != sha256:
-            return {}
-        scale = DensityScale.from_arrays(arrays)
-    return {
-        mode: GroupingRule("l2", values["threshold"], values["caution"], scale)
-        for mode, values in about["modes"].items()
-    }
+    scale, modes = found
+    return {mode: GroupingRule("l2", values["threshold"], values["caution"], scale) for mode, values in modes.items()}
 
 
 def grouped(

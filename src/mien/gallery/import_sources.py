@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from mien.datasets.tables import read_rows
 from mien.errors import DataError, GalleryError
 from mien.gallery.editing import now
 from mien.gallery.names import clean_name
-from mien.gallery.privacy import clean_consent
-from mien.ops.files import folder_error, is_folder, list_images, natural_key, printable
+from mien.gallery.privacy import clean_consent, moment_of
+from mien.ops.files import folder_error, is_folder, list_images, printable, subfolders
 
 COLUMNS = ("name", "path", "consent", "expires")
-_LEFT_BY_ARCHIVERS = "__MACOSX"
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ def read_entries(source: str | os.PathLike[str], *, anywhere: bool = False) -> l
 
     Raises:
         DataError: it is neither, cannot be read, or has no pictures.
+        ImageError: the folder cannot be listed.
     """
     place = Path(source)
     if is_folder(place):
@@ -91,22 +91,13 @@ def _refuse_other_terms(entries: list[Entry]) -> list[Entry]:
 
 
 def _folder_entries(root: Path) -> Iterator[Entry]:
-    for folder in _subfolders(root):
+    for folder in subfolders(root):
         problems: list[OSError] = []
         name, problem = _name(folder.name)
         for path in list_images([folder], on_error=problems.append):
             yield Entry(name, path, str(path.relative_to(root)), problem=problem)
         for error in problems:
             yield Entry(name, folder, folder.name, problem=str(folder_error(error)))
-
-
-def _subfolders(root: Path) -> list[Path]:
-    try:
-        names = sorted(os.listdir(root), key=natural_key)  # noqa: PTH208  (names, not paths)
-    except OSError as error:
-        raise DataError(str(folder_error(error))) from error
-    visible = [root / name for name in names if not name.startswith(".") and name != _LEFT_BY_ARCHIVERS]
-    return [path for path in visible if is_folder(path)]
 
 
 def _name(text: str) -> tuple[str, str]:
@@ -180,9 +171,8 @@ def _expiry(text: str) -> tuple[datetime | None, str]:
     if not text.strip():
         return None, ""
     try:
-        when = datetime.fromisoformat(text.strip())
-        moment = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
-    except (ValueError, OverflowError):
+        moment = moment_of(text.strip())
+    except ValueError:
         return None, f"{printable(text.strip()[:40])!r} is no date; write it as 2027-12-31"
     if moment <= now():
         return None, f"expires {moment.date()}, which has passed"

@@ -271,7 +271,7 @@ class _Import:
             return outcomes
         vectors = np.stack([face.embedding for face in new])
         with self._gallery.store.read() as reader:
-            self._gallery._check_same(reader)
+            self._gallery.check_same(reader)
             person = reader.person_named(name)
             ids = [face.id for face in reader.faces(person=person.id)] if person else []
             own = reader.vectors(ids).reshape(-1, vectors.shape[1])
@@ -333,7 +333,7 @@ class _Others:
     def learn(self) -> None:
         """Take in what has changed."""
         with self._gallery.store.read() as reader:
-            self._gallery._check_same(reader)
+            self._gallery.check_same(reader)
             changes = reader.changes(self._revision)
         if changes.complete:
             self._place, self._people = {}, []

@@ -34,6 +34,22 @@ def as_utc(when: datetime) -> datetime:
     return when.astimezone(UTC)
 
 
+def moment_of(text: str) -> datetime:
+    """When a text says: a date (its first minute) or a time in ISO 8601, in UTC where it names no zone.
+
+    Returns:
+        In UTC.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    when = datetime.fromisoformat(text)
+    try:
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is out of range") from error
+
+
 def clean_consent(text: str) -> str:
     """The words of a consent as they are kept.
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from pathlib import Path
-
-import numpy as np
 
 from mien.errors import ModelError
 from mien.gallery.decision import Rule
 from mien.models.base import Record
-from mien.models.density import DensityScale
-
-_WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
+from mien.models.density import read_fitted
 
 
 def rule_for(record: Record, mode: str) -> Rule:
@@ -41,14 +35,10 @@ def rule_for(record: Record, mode: str) -> Rule:
 @cache
 def _fitted(name: str, sha256: str) -> dict[str, Rule]:
     """The rules of an embedder's weights, by mode; none where nobody fitted any to exactly these weights."""
-    path = _WEIGHTS / f"{name}.identification.npz"
-    if not path.is_file():
+    found = read_fitted("identification", name, sha256)
+    if found is None:
         return {}
-    with np.load(path, allow_pickle=False) as arrays:
-        about = json.loads(str(arrays["about"]))
-        if about["embedder_sha256"] != sha256:
-            return {}
-        scale = DensityScale.from_arrays(arrays)
+    scale, modes = found
     return {
         mode: Rule(
             tail=tuple((s, rate) for s, rate in values["tail"]),
@@ -56,5 +46,5 @@ def _fitted(name: str, sha256: str) -> dict[str, Rule]:
             faces_gain=values["faces_gain"],
             scale=scale,
         )
-        for mode, values in about["modes"].items()
+        for mode, values in modes.items()
     }

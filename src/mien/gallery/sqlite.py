@@ -22,6 +22,7 @@ from mien.gallery.rows import INFO_COLUMNS, Row, from_info
 from mien.gallery.sql import packed, unpacked
 from mien.gallery.sqlstore import SqlStore
 from mien.gallery.store import Cipher
+from mien.ops.atomic import sync_folder
 from mien.ops.files import printable
 from mien.types import FloatArray
 
@@ -239,7 +240,7 @@ def create(path: Path, info: GalleryInfo) -> None:
         _fill(temporary, where, info)
         with suppress(FileExistsError):
             os.link(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise GalleryError(f"{where}: cannot be made: {str(error.strerror).lower()}") from error
     finally:
@@ -360,16 +361,6 @@ def _has_wal(path: Path) -> bool:
         return Path(f"{path}-wal").stat().st_size > 0
     except OSError:
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the name of a new file on the disk, where the system can do that."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _line(error: sqlite3.Error) -> str:

@@ -8,14 +8,17 @@ plain distance. Figures: recipes/LOG.md.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mien.types import FloatArray
 
+_WEIGHTS = Path(__file__).parent / "weights"
 _AT_ONCE = 16384  # embeddings: bounds the memory that their distances take
 
 
@@ -69,3 +72,25 @@ class DensityScale:
         mean, centroids = (arrays[name].astype(np.float32) for name in ("mean", "centroids"))
         reference, neighbours, strength = arrays["scale"].tolist()
         return cls(mean, centroids, reference, int(neighbours), strength)
+
+
+def read_fitted(task: str, embedder: str, sha256: str) -> tuple[DensityScale, dict[str, Any]] | None:
+    """What was fitted to an embedder for a task; it comes with mien, as a file beside the weights.
+
+    Args:
+        task: "identification" or "clustering"; each has landmarks of its own, that serve it best.
+        embedder: name of the model.
+        sha256: of its weights, in hex.
+
+    Returns:
+        The scale, and by mode the values that the task's recipe wrote; None where nothing was fitted to exactly these
+        weights.
+    """
+    path = _WEIGHTS / f"{embedder}.{task}.npz"
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        about = json.loads(str(arrays["about"]))
+        if about["embedder_sha256"] != sha256:
+            return None
+        return DensityScale.from_arrays(arrays), about["modes"]

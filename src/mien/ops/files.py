@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mien.errors import ImageError
 
-__all__ = ["IMAGE_EXTENSIONS", "folder_error", "is_folder", "list_images", "natural_key", "printable"]
+__all__ = ["IMAGE_EXTENSIONS", "folder_error", "is_folder", "list_images", "natural_key", "printable", "subfolders"]
 
 IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -21,6 +21,8 @@ UNREAD_EXTENSIONS = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
 )
 """Pictures that mien does not read: worth a word when a folder holds them."""
+
+_LEFT_BY_ARCHIVERS = "__MACOSX"
 
 _OnError = Callable[[OSError], None]
 _OnUnread = Callable[[Path], None]
@@ -58,6 +60,20 @@ def list_images(
                 yield from walk(match)
             else:
                 yield match
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, in natural order; hidden ones, and what archivers leave behind, are left out.
+
+    Raises:
+        ImageError: it cannot be listed.
+    """
+    try:
+        names = sorted(os.listdir(folder), key=natural_key)  # noqa: PTH208  (names, not paths)
+    except OSError as error:
+        raise folder_error(error) from error
+    visible = [folder / name for name in names if not name.startswith(".") and name != _LEFT_BY_ARCHIVERS]
+    return [path for path in visible if is_folder(path)]
 
 
 def is_folder(path: Path) -> bool:

@@ -16,6 +16,7 @@ checked from the header before a pixel is decoded, and whatever a decoder throws
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -46,7 +47,7 @@ from mien.ops import files
 from mien.ops.atomic import written_whole
 from mien.types import ImageArray
 
-__all__ = ["ImageSource", "load_image", "read_image_bytes", "save_image"]
+__all__ = ["ImageSource", "load_image", "picture_digest", "read_image_bytes", "save_image"]
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | npt.NDArray[Any]"
 
@@ -111,6 +112,15 @@ def read_image_bytes(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES
     """
     with _open_regular(path, max_bytes) as file:
         return _read_bounded(file, max_bytes, _printable(os.fspath(path)))
+
+
+def picture_digest(path: str | os.PathLike[str]) -> str | None:
+    """SHA-256 of a file's bytes, in hex; None where it cannot be read, is no regular file, or is too large to load."""
+    try:
+        with _open_regular(path, MAX_BYTES) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (ImageError, OSError):
+        return None
 
 
 def save_image(path: str | os.PathLike[str], image: ImageArray) -> None:
@@ -190,7 +200,7 @@ def _check_bytes(size: int, max_bytes: int, name: str) -> None:
 
 
 @contextmanager
-def _open_regular(path: str | os.PathLike[str], max_bytes: int) -> Iterator[BinaryIO]:
+def _open_regular(path: str | os.PathLike[str], max_bytes: int) -> Iterator[io.BufferedReader]:
     """Open a regular file; pipes and devices are refused before they are opened, as opening one may block."""
     name = _printable(path)
     try:
