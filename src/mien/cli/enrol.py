@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,6 +80,7 @@ def enrol(
     failures are listed at the end, and the exit code is then 2.
     """
     from mien.gallery.gallery import Gallery
+    from mien.gallery.importing import doubts
 
     until = None if expires is None else moment(expires)
     failures: list[str] = []
@@ -102,9 +103,12 @@ def enrol(
                 new = Gallery.open(gallery, embedder=analyzer.embedder, key=key, keep_crops=keep_crops)
                 opened = stack.enter_context(new)
             opened.check(analyzer.embedder)
+            doubted = doubts(opened, analyzer, name, faces)
+            namesakes = _namesakes(opened, name)
             told = opened.enrol(name, faces, consent=consent, expires=until)
             failures += _others(opened, told, faces)
-            _say(told, faces, as_json=as_json)
+            _warn(told, faces, doubted, namesakes)
+            _say(told, faces, doubted, as_json=as_json)
     for failure in failures:
         report_error(failure)
     if failures:
@@ -153,13 +157,39 @@ def _others(gallery: Gallery, told: Enrolment, faces: list[NewFace]) -> list[str
     return lines
 
 
-def _say(told: Enrolment, faces: list[NewFace], *, as_json: bool) -> None:
+def _namesakes(gallery: Gallery, name: str) -> list[str]:
+    """People whose names are written nearly like this one."""
+    from mien.gallery.names import clean_name, namesakes
+
+    with gallery.store.read() as reader:
+        return namesakes(reader, clean_name(name))
+
+
+def _warn(told: Enrolment, faces: list[NewFace], doubted: Sequence[Sequence[str]], namesakes: Sequence[str]) -> None:
+    """Say what makes one doubt that the name is right: of faces that were enrolled all the same."""
+    skipped = {one.position for one in told.skipped}
+    added = [i for i in range(len(faces)) if i not in skipped]
+    lines = [f"{faces[i].source}: {line}" for i in added for line in doubted[i]]
+    for line in lines:
+        note(line)
+    if namesakes and len(added) == told.person.faces:  # nobody had this name
+        note(f"{told.person.name} is new, beside {', '.join(namesakes)}: the same person?")
+        lines.append("namesake")
+    if lines:
+        note("if the name is wrong, `mien gallery undo` takes this back")
+
+
+def _say(told: Enrolment, faces: list[NewFace], doubted: Sequence[Sequence[str]], *, as_json: bool) -> None:
     from mien.gallery.privacy import person_dict
 
     skipped = {one.position for one in told.skipped}
     added = [face for i, face in enumerate(faces) if i not in skipped]
     if as_json:
-        enrolled = [{"path": face.source, "face": i} for face, i in zip(added, told.faces, strict=True)]
+        warned = [list(lines) for i, lines in enumerate(doubted) if i not in skipped]
+        enrolled = [
+            {"path": face.source, "face": i, "warnings": lines}
+            for face, i, lines in zip(added, told.faces, warned, strict=True)
+        ]
         left_out = [
             {"path": faces[one.position].source, "face": one.face, "person": one.person, "reason": one.reason}
             for one in told.skipped
