@@ -132,7 +132,7 @@ def test_enrol_doubts_a_name(known, tmp_path, portrait, astronaut):
     assert f"{copy}: the same face is enrolled as Grace: which name is right?" in said(told)
     assert "GRACE is new, beside Grace: the same person?" in said(told)
     assert "`mien gallery undo` takes this back" in said(told)
-    assert "undone: enrol; now GRACE: gone" in said(known("undo"))
+    assert "undone: enrol\ngone: GRACE" in said(known("undo"))
     (face,) = answer(known("enrol", "Eileen", copy, "--json"))["enrolled"]
     assert [line.split(":")[0].split(" (")[0] for line in face["warnings"]] == [
         "the same face is enrolled as Grace",
@@ -146,7 +146,7 @@ def test_enrol_doubts_a_name(known, tmp_path, portrait, astronaut):
 
 def test_corrections_and_undo(known):
     assert "Rear Admiral Hopper; 1 face" in said(known("rename", "Grace", "Rear Admiral Hopper"))
-    assert "undone: rename; now Grace; 1 face" in said(known("undo"))
+    assert "undone: rename\nnow Grace; 1 face" in said(known("undo"))
     assert "taken" in said(known("rename", "Grace", "Eileen", code=2))
     assert answer(known("merge", "Eileen", "Grace", "--json"))["person"]["faces"] == 2
     assert "Eileen; 1 face" in said(known("split", "Grace", "2", "--name", "Eileen"))

@@ -173,8 +173,9 @@ def undo(
     if as_json:
         print_json({"schema": 1, "undone": action, "people": [one.id for one in changed]})
         return
-    now = "; ".join(_sentence(one) if one.id in after else f"{one.name or one.id}: gone" for one in changed)
-    _say(f"undone: {action}" + (f"; now {now}" if now else ""))
+    _say(f"undone: {action}")
+    for one in changed:
+        _say(f"now {_sentence(one)}" if one.id in after else f"gone: {one.name or one.id}")
 
 
 @app.command()
