@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from mien.cli import console
 from mien.cli.app import app
 from mien.gallery.gallery import Gallery
 
@@ -110,12 +111,42 @@ def test_list_and_show(known, tmp_path, portrait):
     assert answer(known("show", "--nobody", "--json"))["faces"] == []
     known("show", code=2)
     known("show", "Grace", "--nobody", code=2)
-    assert "nobody called 'Ann'" in said(known("show", "Ann", code=2))
+    assert "nobody called 'Ann' in the gallery; `mien gallery list`" in said(known("show", "Ann", code=2))
+    assert "nobody called 'grace' in the gallery; do you mean 'Grace'?" in said(known("show", "grace", code=2))
+
+
+def test_on_a_terminal_a_name_leaves_no_room_for_its_id(known, monkeypatch):
+    ids = {row.split("\t")[0]: row.split("\t")[-1] for row in known("list").stdout.splitlines()}
+    known("split", "Eileen", "2")
+    monkeypatch.setattr(console.stdout(), "_force_terminal", True)
+    shown = " ".join(said(known("list")).split())
+    assert "Grace" in shown
+    assert ids["Grace"] not in shown
+    assert "(unnamed)" in shown
+
+
+def test_enrol_doubts_a_name(known, tmp_path, portrait, astronaut):
+    copy = tmp_path / "copy.png"
+    Image.open(portrait).resize((410, 480)).save(copy)
+    told = known("enrol", "GRACE", copy)
+    assert f"{copy}: the same face is enrolled as Grace: which name is right?" in said(told)
+    assert "GRACE is new, beside Grace: the same person?" in said(told)
+    assert "`mien gallery undo` takes this back" in said(told)
+    assert "undone: enrol\ngone: GRACE" in said(known("undo"))
+    (face,) = answer(known("enrol", "Eileen", copy, "--json"))["enrolled"]
+    assert [line.split(":")[0].split(" (")[0] for line in face["warnings"]] == [
+        "the same face is enrolled as Grace",
+        "unlike the other face of this person",
+    ]
+    known("undo")
+    small = tmp_path / "small.jpg"
+    Image.open(astronaut).convert("RGB").rotate(8).save(small)
+    assert "undo" not in said(known("enrol", "Eileen", small))
 
 
 def test_corrections_and_undo(known):
     assert "Rear Admiral Hopper; 1 face" in said(known("rename", "Grace", "Rear Admiral Hopper"))
-    known("undo")
+    assert "undone: rename\nnow Grace; 1 face" in said(known("undo"))
     assert "taken" in said(known("rename", "Grace", "Eileen", code=2))
     assert answer(known("merge", "Eileen", "Grace", "--json"))["person"]["faces"] == 2
     assert "Eileen; 1 face" in said(known("split", "Grace", "2", "--name", "Eileen"))
@@ -124,7 +155,10 @@ def test_corrections_and_undo(known):
     assert "faces without a name: 1" in said(known("list"))
     known("forbid", "2", "Grace")
     assert answer(known("show", "Grace", "--json"))["not_this_person"] == [2]
-    assert answer(known("undo", "--json")) == {"schema": 1, "undone": "forbid"}
+    person = answer(known("show", "Grace", "--json"))["person"]["id"]
+    assert answer(known("undo", "--json")) == {"schema": 1, "undone": "forbid", "people": []}
+    known("move", "2", "--to", "Grace")
+    assert answer(known("undo", "--json"))["people"] == [person]
     known("move", "2", code=2)
     known("move", "99", "--to", "Grace", code=2)
 
@@ -151,6 +185,7 @@ def test_consent_expiry_and_purge(known):
     assert "nobody has expired" in said(known("purge"))
     known("expire", "Grace", "2020-01-01")
     assert "--yes" in said(known("purge", code=2))
+    assert "expired, and still known: 1; `mien gallery purge`" in said(known("list"))
     assert answer(known("purge", "--yes", "--json"))["removed"][0]["person"] == "Grace"
     for bad in ("soon", "2020-13-01", "99999999d"):
         assert "no date" in said(known("expire", "Eileen", bad, code=2))

@@ -55,6 +55,14 @@ def test_the_table_and_candidates(mien, people, astronaut):
     assert "Grace" not in mien("identify", astronaut, "--gallery", people).stdout.decode()
 
 
+def test_a_long_name_stays_in_one_line(mien, people, portrait):
+    name = "Grace Brewster Murray Hopper of Arlington"
+    with Gallery.open(people) as gallery:
+        gallery.rename("Grace", name)
+    shown = mien("identify", portrait, "--gallery", people, "--candidates", "1", COLUMNS="80").stdout.decode()
+    assert sum(name in line for line in shown.splitlines()) == 2
+
+
 def test_annotated_pictures_carry_names(mien, people, copy, tmp_path):
     done = mien("identify", copy, "--save", tmp_path / "out", MIEN_GALLERY=str(people))
     assert done.returncode == 0

@@ -32,7 +32,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Find the faces in photographs, and tell whether two show one person."""
+    """Find the faces in photographs, name their expressions, and say who they are: people of your own gallery."""
 
 
 app.command()(analyze.analyze)

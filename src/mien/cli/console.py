@@ -117,15 +117,15 @@ def reader_may_leave() -> Iterator[None]:
         discard_output()
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table of plain text."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int = 0) -> Table:
+    """A table of plain text, in which one column is never cut: the one that names what the row is about."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD)
-    for i, column in enumerate(columns):  # the first names what the row is about: never cut it
-        made.add_column(column, no_wrap=i == 0, overflow="fold")
+    for i, column in enumerate(columns):
+        made.add_column(column, no_wrap=i == whole, overflow="fold")
     for row in rows:
         made.add_row(*map(escape, row))
     return made

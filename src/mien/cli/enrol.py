@@ -81,6 +81,7 @@ def enrol(
     failures are listed at the end, and the exit code is then 2.
     """
     from mien.gallery.gallery import Gallery
+    from mien.gallery.importing import doubts
 
     until = None if expires is None else moment(expires)
     failures: list[str] = []
@@ -103,10 +104,13 @@ def enrol(
                 new = Gallery.open(gallery, embedder=analyzer.embedder, key=key, keep_crops=keep_crops)
                 opened = stack.enter_context(new)
             opened.check(analyzer.embedder)
+            doubted = doubts(opened, analyzer, name, faces)
+            namesakes = _namesakes(opened, name)
             told = opened.enrol(name, faces, consent=consent, expires=until)
             failures += others(opened, told, faces)
+            _warn(told, faces, doubted, namesakes)
             if as_json:
-                print_json({"schema": 1, **told_dict(told, faces)})
+                print_json({"schema": 1, **told_dict(told, faces, doubted)})
             else:
                 say(told, faces)
     for failure in failures:
@@ -157,15 +161,42 @@ def others(gallery: Gallery, told: Enrolment, faces: Sequence[NewFace]) -> list[
     return lines
 
 
-def told_dict(told: Enrolment, faces: Sequence[NewFace]) -> dict[str, Any]:
-    """JSON-ready: what became of an enrolment of these faces."""
+def _namesakes(gallery: Gallery, name: str) -> list[str]:
+    """People whose names are written nearly like this one."""
+    from mien.gallery.names import clean_name, namesakes
+
+    with gallery.store.read() as reader:
+        return namesakes(reader, clean_name(name))
+
+
+def _warn(told: Enrolment, faces: list[NewFace], doubted: Sequence[Sequence[str]], namesakes: Sequence[str]) -> None:
+    """Say what makes one doubt that the name is right: of faces that were enrolled all the same."""
+    skipped = {one.position for one in told.skipped}
+    added = [i for i in range(len(faces)) if i not in skipped]
+    lines = [f"{faces[i].source}: {line}" for i in added for line in doubted[i]]
+    for line in lines:
+        note(line)
+    if namesakes and len(added) == told.person.faces:  # nobody had this name
+        note(f"{told.person.name} is new, beside {', '.join(namesakes)}: the same person?")
+        lines.append("namesake")
+    if lines:
+        note("if the name is wrong, `mien gallery undo` takes this back")
+
+
+def told_dict(
+    told: Enrolment, faces: Sequence[NewFace], doubted: Sequence[Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """JSON-ready: what became of an enrolment of these faces, and what makes one doubt each of them."""
     from mien.gallery.privacy import person_dict
 
     skipped = {one.position for one in told.skipped}
     added = [face for i, face in enumerate(faces) if i not in skipped]
+    warned = [{} if doubted is None else {"warnings": list(doubted[i])} for i in range(len(faces)) if i not in skipped]
     return {
         "person": person_dict(told.person),
-        "enrolled": [{"path": face.source, "face": i} for face, i in zip(added, told.faces, strict=True)],
+        "enrolled": [
+            {"path": face.source, "face": i, **more} for face, i, more in zip(added, told.faces, warned, strict=True)
+        ],
         "skipped": [
             {"path": faces[one.position].source, "face": one.face, "person": one.person, "reason": one.reason}
             for one in told.skipped

@@ -41,7 +41,7 @@ def list_(
 ) -> None:
     """List the people of the gallery."""
     with galleries.open_gallery(gallery, key) as opened:
-        people, nobodys = opened.people(), len(opened.unassigned())
+        people, nobodys, due = opened.people(), len(opened.unassigned()), len(opened.expired())
         if as_json:
             from mien.gallery.privacy import person_dict
             from mien.gallery.store import described
@@ -49,8 +49,13 @@ def list_(
             everybody = [person_dict(person) for person in people]
             print_json({"schema": 1, "gallery": described(opened.info), "people": everybody, "unassigned": nobodys})
             return
-    columns = ("name", "faces", "since", "consent", "expires", "id")
-    print_rows(columns, [[*_person_row(person), person.id] for person in people])
+    columns, rows = ["name", "faces", "since", "consent", "expires"], [_person_row(person) for person in people]
+    needed = [person.id if person.name is None or not stdout().is_terminal else "" for person in people]
+    if any(needed):  # on a terminal there is no room for an id where a name does
+        columns, rows = [*columns, "id"], [[*row, person] for row, person in zip(rows, needed, strict=True)]
+    print_rows(columns, rows)
+    if due:
+        note(f"expired, and still known: {due}; `mien gallery purge` removes them")
     if nobodys:
         note(f"faces without a name: {nobodys}; `mien gallery show --nobody` lists them")
 
@@ -163,11 +168,16 @@ def undo(
 ) -> None:
     """Take back the last change; again for the one before. What was removed stays removed."""
     with galleries.open_gallery(gallery, key) as opened:
+        before = {person.id: person for person in opened.people()}
         action = opened.undo()
+        after = {person.id: person for person in opened.people()}
+    changed = [one for one in (before | after).values() if before.get(one.id) != after.get(one.id)]
     if as_json:
-        print_json({"schema": 1, "undone": action})
-    else:
-        _say(f"undone: {action}")
+        print_json({"schema": 1, "undone": action, "people": [one.id for one in changed]})
+        return
+    _say(f"undone: {action}")
+    for one in changed:
+        _say(f"now {_sentence(one)}" if one.id in after else f"gone: {one.name or one.id}")
 
 
 @app.command()
@@ -311,6 +321,7 @@ def _confirm(question: str, *, yes: bool) -> None:
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:  # nobody there to ask
+        note("")  # ends the line of the question
         agreed = False
     if not agreed:
         raise MienError("nothing was removed (--yes removes without asking)")

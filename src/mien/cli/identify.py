@@ -94,7 +94,8 @@ def _print_table(record: dict[str, Any]) -> None:
     title = f"{printable(image['path'])}  {counted(len(faces), 'face')}"
     stdout().print(title, style="bold", highlight=False, markup=False, soft_wrap=True)
     if faces:
-        stdout().print(table(("face", "who", "probability", "similarity", "box x1, y1, x2, y2"), _rows(faces)))
+        columns = ("face", "who", "probability", "similarity", "box x1, y1, x2, y2")
+        stdout().print(table(columns, _rows(faces), whole=1))
 
 
 def _rows(faces: list[dict[str, Any]]) -> list[list[str]]:

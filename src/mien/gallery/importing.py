@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, islice
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -40,7 +41,7 @@ from mien.gallery.enrolment import NEAR_DUPLICATE
 from mien.gallery.gallery import Gallery
 from mien.gallery.import_sources import Entry
 from mien.gallery.kept_crops import make_crop
-from mien.gallery.names import shown
+from mien.gallery.names import clean_name, shown
 from mien.gallery.records import NewFace
 from mien.gallery.store import Reader
 from mien.models.arcface import CROP
@@ -186,6 +187,27 @@ def import_pictures(
     for _, person in groupby(looked, key=lambda seen: seen.entry.name):
         for batch in _batches(person, _BATCH):
             yield from run.enrol(batch)
+
+
+def doubts(gallery: Gallery, analyzer: FaceAnalyzer, name: str, faces: Sequence[NewFace]) -> list[tuple[str, ...]]:
+    """What an import would warn of, for faces that are about to be enrolled: one line each.
+
+    Args:
+        gallery: the faces go to.
+        analyzer: whose embedder the embeddings are from; it looks at nothing.
+        name: the faces are to have.
+        faces: not enrolled yet.
+
+    Raises:
+        GalleryError: the gallery cannot be read, or was embedded anew.
+    """
+    name = clean_name(name)
+    entries = [Entry(name, Path(face.source or ""), face.source or "") for face in faces]
+    seen = [
+        _Seen(entry, Outcome(name, entry.shown, "left out"), face) for entry, face in zip(entries, faces, strict=True)
+    ]
+    judged = _Import(gallery, analyzer, Gate(take_unlike=True))._judge(name, seen)
+    return [outcome.warnings for outcome in judged]
 
 
 class _Import:

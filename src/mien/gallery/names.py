@@ -48,8 +48,28 @@ def find(reader: Reader, who: str) -> Person:
     name = unicodedata.normalize("NFC", who).strip()
     found = reader.person_named(name) or (reader.person(name) if _ID.fullmatch(name) else None)
     if found is None:
-        raise GalleryError(f"nobody called {printable(name)!r} in the gallery; `mien gallery list` shows who is")
+        near = namesakes(reader, name)
+        hint = (
+            f"do you mean {' or '.join(map(repr, map(printable, near)))}?"
+            if near
+            else "`mien gallery list` shows who is"
+        )
+        raise GalleryError(f"nobody called {printable(name)!r} in the gallery; {hint}")
     return found
+
+
+def namesakes(reader: Reader, name: str) -> list[str]:
+    """Other names that differ from this one by nothing but case, spaces, underscores, hyphens and points."""
+    folded = _folded(name)
+    return [
+        person.name
+        for person in reader.people()
+        if person.name and person.name != name and _folded(person.name) == folded
+    ]
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s_.-]+", "", unicodedata.normalize("NFC", name).casefold())
 
 
 def shown(person: Person) -> str:
