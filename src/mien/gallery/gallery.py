@@ -12,7 +12,7 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from mien.errors import GalleryBusyError, GalleryModelError, ModelError
+from mien.errors import GalleryBusyError, GalleryError, GalleryModelError, ModelError
 from mien.gallery import editing, enrolment, privacy, undoing
 from mien.gallery.decision import FPIR, Identification, Rule, decide
 from mien.gallery.editing import Change
@@ -477,6 +477,11 @@ class Gallery:
             raise GalleryBusyError(
                 f"removed; but others use {self._store.url}, so traces may be left in its file:"
                 " `mien gallery purge` clears them later"
+            ) from error
+        except GalleryError as error:
+            why = str(error).removesuffix("; nothing was changed")
+            raise GalleryError(
+                f"removed; but traces may be left in the file ({why}): `mien gallery purge` clears them later"
             ) from error
 
     def _rule(self) -> Rule:

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mien.errors import DataError, GalleryError
 from mien.gallery.face_file import MadeBy, is_digest, read_faces
 from mien.gallery.records import NewFace
@@ -171,7 +169,7 @@ def _read_json(path: Path) -> Groups:
 def _parsed(value: dict[str, Any]) -> Groups:
     """Build groups from JSON; ValueError where it does not hold them."""
     threshold, size = value.get("threshold"), value.get("min_size")
-    if not isinstance(threshold, (int, float)) or not np.isfinite(threshold) or type(size) is not int or size < 1:
+    if type(threshold) not in (int, float) or not -1 <= threshold <= 1 or type(size) is not int or size < 1:
         raise ValueError("its threshold or smallest size is none")
     paths: dict[str, list[str]] = {}
     members: dict[int, list[FaceKey]] = {}

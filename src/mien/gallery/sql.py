@@ -90,7 +90,7 @@ class SqlReader:
         if row is None:
             raise self._damaged("it does not say what it is")
         self._info: GalleryInfo = self._mapped(mapping.to_info, [row[:-2]])[0]
-        self._revision, self._horizon = int(row[-2]), int(row[-1])
+        self._revision, self._horizon = self._mapped(mapping.to_count, row[-2:])
         check_key(self._info, cipher, self._where)
 
     @property
@@ -176,13 +176,13 @@ class SqlReader:
         return row[0] if self._cipher is None else self._cipher.open(row[0], self._context("crop", face))
 
     def forbidden(self) -> list[tuple[int, str]]:
-        return [
-            (int(face), str(person))
-            for face, person in self._db.rows(
+        return self._mapped(
+            mapping.to_link,
+            self._db.rows(
                 "SELECT face, people.id FROM forbidden JOIN people ON people.number = forbidden.person"
                 " ORDER BY face, people.number"
-            )
-        ]
+            ),
+        )
 
     def events(self, *, person: str | None = None, after: int = 0, limit: int | None = None) -> list[Event]:
         of_person, values = ("", ()) if person is None else ("person = ? AND", (person,))
@@ -407,7 +407,10 @@ class SqlWriter(SqlReader):
     def _take_numbers(self, n: int) -> int:
         """The first of n numbers for faces that nobody had before."""
         [(behind,)] = self._db.rows("UPDATE gallery SET next_face = next_face + ? RETURNING next_face", (n,))
-        return int(behind) - n
+        first = int(*self._mapped(mapping.to_count, [behind])) - n
+        if first < 1:
+            raise self._damaged(f"the next face would have the number {first}")
+        return first
 
     def _change(self, ids: Sequence[int], statement: str, *values: object) -> None:
         """Execute a statement that ends in `id IN` for faces, all of which must exist."""
