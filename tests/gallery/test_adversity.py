@@ -178,3 +178,29 @@ def test_a_clock_that_goes_back(gallery, monkeypatch):
     assert [event.action for event in gallery.audit()] == ["enrol", "rename", "consent"]
     assert [gallery.undo(), gallery.undo()] == ["consent", "rename"]
     assert gallery.person("A").consent is None
+
+
+def test_bytes_that_are_no_text(path, tmp_path):
+    with Gallery.open(path, actor="\udcff") as gallery:
+        gallery.enrol("A", embeddings(1))
+        assert gallery.audit()[0].actor == "\\udcff"
+        for ask in (gallery.person, gallery.audit, gallery.remove):
+            with pytest.raises(GalleryError, match="nobody called"):
+                ask("\udcff")
+        for words in ("\udcff", "a\0b"):
+            with pytest.raises(GalleryError, match="no text"):
+                gallery.consent("A", words)
+
+
+def test_numbers_that_no_face_has(gallery):
+    gallery.enrol("A", embeddings(1))
+    for face in (-1, 0, 10**30):
+        with pytest.raises(GalleryError, match=f"no face {face} in the gallery"):
+            gallery.remove_face(face)
+
+
+def test_embeddings_whose_squares_are_not_finite(gallery):
+    with pytest.raises(ValueError, match="values that none has"):
+        gallery.enrol("A", np.full((1, 128), 3e38, np.float32))
+    with pytest.raises(ValueError, match="values that none has"):
+        gallery.identify(np.full((1, 128), 3e38, np.float32))

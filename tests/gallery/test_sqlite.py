@@ -252,6 +252,7 @@ class TestTamperedValues:
             7,
             struct.pack("<f", float("nan")) * DIMENSION,
             struct.pack("<f", float("inf")) * DIMENSION,
+            struct.pack("<f", 3e38) * DIMENSION,
         ],
     )
     def test_vectors(self, made, value):

@@ -299,7 +299,7 @@ class Gallery:
         with self._store.read() as reader:
             if who is None:
                 return reader.events(after=after, limit=limit)
-            known = reader.events(person=who, limit=1)
+            known = who.isascii() and reader.events(person=who, limit=1)
             person = who if known else find(reader, who).id
             return reader.events(person=person, after=after, limit=limit)
 

@@ -7,6 +7,7 @@ by which groups.npz has its embedding. So the two files belong together by what 
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,7 +153,10 @@ def _new_face(groups: Groups, pictures: Mapping[str, Faces], key: FaceKey) -> Ne
 
 def _read_json(path: Path) -> Groups:
     try:
-        if path.stat().st_size > _LARGEST:
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe would be waited for
+            raise ValueError("it is a pipe or a device")
+        if status.st_size > _LARGEST:
             raise ValueError(f"it is larger than {_LARGEST:,} bytes")
         value = json.loads(path.read_bytes())
         if not isinstance(value, dict) or value.get("kind") != _KIND:

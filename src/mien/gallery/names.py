@@ -45,10 +45,12 @@ def find(reader: Reader, who: str) -> Person:
     Raises:
         GalleryError: there is none.
     """
-    name = unicodedata.normalize("NFC", who).strip()
+    name = unicodedata.normalize("NFC", who.encode("utf-8", "backslashreplace").decode()).strip()
     found = reader.person_named(name) or (reader.person(name) if _ID.fullmatch(name) else None)
     if found is None:
-        raise GalleryError(f"nobody called {printable(name)!r} in the gallery; `mien gallery list` shows who is")
+        raise GalleryError(
+            f"nobody called {printable(name[:MAX_NAME])!r} in the gallery; `mien gallery list` shows who is"
+        )
     return found
 
 

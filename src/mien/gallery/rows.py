@@ -103,7 +103,7 @@ def to_face(row: Row) -> Face:
 
 
 def from_event(event: Event) -> Row:
-    return stamp(event.at), event.action, event.actor, event.person, to_json(dict(event.details))
+    return stamp(event.at), event.action, utf8(event.actor), event.person, to_json(dict(event.details))
 
 
 def to_event(row: Row) -> Event:

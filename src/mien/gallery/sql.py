@@ -23,6 +23,8 @@ _CHUNK = 5000
 
 _ALL = 2**62
 
+_LARGEST_VALUE = 1e6  # of an embedding: far beyond any, and its square is finite
+
 _PERSON = f"""SELECT {PERSON_COLUMNS}, (SELECT count(*) FROM faces WHERE faces.person = people.number)
     FROM people"""  # noqa: S608  (columns of ours)
 
@@ -145,7 +147,7 @@ class SqlReader:
         return self._faces("faces.id > ?", after, limit=limit)
 
     def faces_by_id(self, ids: Sequence[int]) -> list[Face]:
-        wanted = sorted({int(face) for face in ids})
+        wanted = sorted({int(face) for face in ids if 0 <= face < _ALL})  # a database takes no larger numbers
         return [
             face for part in _parts(wanted) for face in self._faces(f"faces.id IN ({_marks(part)})", *part, limit=None)
         ]
@@ -211,6 +213,8 @@ class SqlReader:
         if not np.isfinite(vectors).all():
             wrong = int(np.argmin(np.isfinite(vectors).all(axis=1)))
             raise self._damaged(f"the embedding of face {faces[wrong]} is not made of finite numbers")
+        if (np.abs(vectors) > _LARGEST_VALUE).any():
+            raise self._damaged(f"among the faces {faces[0]} to {faces[-1]}, an embedding holds values that none has")
         return vectors
 
     def _context(self, kind: str, face: int) -> bytes:
