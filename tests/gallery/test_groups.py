@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -109,6 +110,9 @@ def changed(value, *path):
         changed(2, "schema"),
         changed(None, "groups"),
         changed(float("nan"), "threshold"),
+        changed(10**400, "threshold"),
+        changed(True, "threshold"),
+        changed(2, "threshold"),
         changed("2", "min_size"),
         changed(0, "groups", 0, "group"),
         changed(2, "groups", 0, "group"),
@@ -202,3 +206,31 @@ def test_truncated_packed_and_flipped_faces(written):
 def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(MienError, match="cannot be written"):
         write_faces(tmp_path / "nowhere" / "f.npz", PICTURES, MADE_BY)
+
+
+@pytest.mark.parametrize("header", ["(" * 9000, "{'a':" + "[" * 3000, "-" * 9000 + "1", "{'descr': 5}"])
+def test_headers_of_arrays_that_no_parser_takes(written, header):
+    beside = embeddings_path(written)
+    with zipfile.ZipFile(beside) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["scores.npy"] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    with zipfile.ZipFile(beside, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(DataError, match="no file of faces") as refused:
+        read_groups(written)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_pipes_are_not_waited_for(written, suffix):
+    pipe = written.with_suffix(suffix)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        with pytest.raises(DataError, match="it is a pipe"):
+            read_groups(written)
+    finally:
+        os.close(end)

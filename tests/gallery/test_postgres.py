@@ -67,7 +67,8 @@ class TestAddress:
             ("postgres://:secret@host", "postgresql://@host"),
             ("postgresql:///db?host=/tmp/a%20b", "postgresql:///db?host=/tmp/a%20b"),
             ("postgresql://me:se%40cret@[::1]/db", "postgresql://me@[::1]/db"),
-            ("postgresql://me:a@secret@host/db", "postgresql://me@host/db"),
+            ("postgresql://me:secret@a:1,b:2/db", "postgresql://me@a:1,b:2/db"),
+            ("postgresql://host/db?Password=secret&pasword=secret&options=-csecret", "postgresql://host/db"),
         ],
     )
     def test_is_shown_without_what_is_secret(self, url, shown):
@@ -86,7 +87,29 @@ class TestAddress:
         with pytest.raises(GalleryError, match="is named with a-z"):
             Address.parse(f"postgresql://me:secret@host/db?schema={schema}")
 
-    @pytest.mark.parametrize("url", ["postgresql://me:secret@[host/db", "postgresql://me:secret@host/db?what"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://me:secret@[host/db",
+            "postgresql://me:secret@host/db?what",
+            "postgresql://me:a@secret@host/db",  # what was not escaped, which would put the password elsewhere
+            "postgresql://me:secret/a@host/db",
+            "postgresql://me:a/secret@host/db",
+            "postgresql://me:secret#a@host/db",
+            "postgresql://me:secret?a@host/db",
+            "postgresql://me:100%secret@host/db",
+            "postgresql://me:%00secret@host/db",
+            "postgresql://me:a:secret@host/db",
+            "postgresql://me:secret/db",
+            "postgresql://localhost:1/db?pasword=secret",  # libpq's own complaint
+            "postgresql:/me:secret@host/db",
+            "postgresql:me:secret@host/db",
+            "postgres//me:secret@host/db",
+            "POSTGRESQL://me:secret@host/db",
+            "jdbc:postgresql://me:secret@host/db",
+            "host=host user=me password=secret",
+        ],
+    )
     def test_none(self, url):
         with pytest.raises(GalleryError, match="not one of PostgreSQL") as error:
             open_store(url)
@@ -100,7 +123,7 @@ class TestRefused:
         refused(f"postgresql://{SECRETIVE}:{QUOTED}@/db?host={tmp_path}", "cannot be reached")
 
     def test_an_address_the_server_library_does_not_know(self, url):
-        refused(f"{url}&nonsense=1", "cannot be reached")
+        refused(f"{url}&nonsense=1", "not one of PostgreSQL")
 
     def test_wrong_password(self, url):
         refused(secretive(url, "wrong"), "password authentication failed")

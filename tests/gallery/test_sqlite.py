@@ -127,6 +127,24 @@ class TestRefused:
         path.mkdir()
         refused(path, "is a folder", create=an_info())
 
+    @POSIX
+    def test_a_pipe_is_not_waited_for(self, path):
+        os.mkfifo(path)
+        end = os.open(path, os.O_RDWR)  # whoever would open it does not hang here
+        try:
+            with pytest.raises(GalleryError, match="is a pipe or a device"):
+                open_store(path)
+        finally:
+            os.close(end)
+
+    @POSIX
+    @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+    def test_links_beside_it_are_not_followed(self, made, tmp_path, suffix):
+        victim = tmp_path / "victim"
+        victim.write_bytes(b"of somebody else" * 1000)
+        Path(f"{made}{suffix}").symlink_to(victim)
+        refused(made, f"{suffix}: is not a file")
+
     def test_a_database_of_another_program(self, path):
         with sqlite3.connect(path) as raw:
             raw.execute("CREATE TABLE people (name)")
@@ -173,6 +191,12 @@ class TestRefused:
             "UPDATE gallery SET created = '2024-01-01'",
             "UPDATE gallery SET embedder = x'00ff'",
             "DELETE FROM gallery",
+            "UPDATE gallery SET revision = 'many'",
+            "UPDATE gallery SET revision = 9e999",
+            "UPDATE gallery SET revision = -1",
+            "UPDATE gallery SET revision = 9223372036854775807",
+            "UPDATE gallery SET horizon = x'00ff'",
+            "UPDATE gallery SET created = '0001-01-01T00:00:00+14:00'",
         ],
     )
     def test_a_gallery_that_says_nonsense_of_itself(self, made, statement):
@@ -228,6 +252,7 @@ class TestTamperedValues:
             7,
             struct.pack("<f", float("nan")) * DIMENSION,
             struct.pack("<f", float("inf")) * DIMENSION,
+            struct.pack("<f", 3e38) * DIMENSION,
         ],
     )
     def test_vectors(self, made, value):
@@ -254,6 +279,7 @@ class TestTamperedValues:
             "[[1], [2]]",
             "[NaN, 0, 0, 0]",
             "[true, 0, 0, 0]",
+            f"[{'9' * 400}, 0, 0, 0]",
             "9" * 10_000,
             "x" * 10**6,
             b"\xff\xfe",
@@ -272,6 +298,8 @@ class TestTamperedValues:
             ("UPDATE faces SET score = ?", "high"),
             ("UPDATE faces SET score = ?", 9e999),
             ("UPDATE events SET at = ?", 12),
+            ("UPDATE events SET at = ?", "9999-12-31T23:59:59-14:00"),
+            ("INSERT INTO forbidden VALUES (?, 1)", "face"),
         ],
     )
     def test_values_of_another_type(self, made, statement, value):
@@ -279,6 +307,13 @@ class TestTamperedValues:
         with pytest.raises(GalleryError, match="damaged or tampered with") as error:
             everything(store)
         assert len(str(error.value)) < 400
+        store.close()
+
+    @pytest.mark.parametrize("value", ["many", 9e999, 2**63 - 1, -5])
+    def test_numbers_of_faces(self, made, value):
+        store = open_store(altered(made, "UPDATE gallery SET next_face = ?", value))
+        with pytest.raises(GalleryError, match=r"damaged|cannot be"), store.write() as writer:
+            writer.add_faces(faces(1))
         store.close()
 
     def test_text_that_is_no_text(self, made):

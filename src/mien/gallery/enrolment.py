@@ -24,6 +24,7 @@ from mien.types import Faces, FloatArray
 NEAR_DUPLICATE = 0.96
 """Similarity from which two pictures of one person are taken for copies of one: scaled, or encoded
 anew."""
+_LARGEST_VALUE = 1e6  # in an embedding; far beyond any
 _SAME_FACE = 0.5  # intersection over union of two boxes in one picture
 
 Source = str | os.PathLike[str]
@@ -145,6 +146,8 @@ def check_vectors(vectors: FloatArray, info: GalleryInfo) -> FloatArray:
         )
     if not np.isfinite(checked).all():
         raise ValueError("embeddings are not finite")
+    if (np.abs(checked) > _LARGEST_VALUE).any():  # its square would not be finite
+        raise ValueError("embeddings hold values that none has")
     return checked
 
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, cast
 
 import numpy as np
@@ -117,6 +118,8 @@ def read_faces(path: Path) -> tuple[dict[str, Faces], MadeBy]:
         DataError: it cannot be read, is damaged, or is something else.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is a pipe, a device or a folder")
         with path.open("rb") as file:
             arrays = _members(file)
         made_by = _header(arrays["header"])
@@ -125,7 +128,9 @@ def read_faces(path: Path) -> tuple[dict[str, Faces], MadeBy]:
     except OSError as error:
         raise DataError(f"{printable(path)}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise DataError(f"{printable(path)}: no file of faces that mien wrote, or damaged ({error})") from error
+        raise DataError(
+            f"{printable(path)}: no file of faces that mien wrote, or damaged ({str(error)[:120]})"
+        ) from error
 
 
 def _members(file: Any) -> dict[str, npt.NDArray[Any]]:
@@ -143,7 +148,10 @@ def _array(data: bytes) -> npt.NDArray[Any]:
     buffer = io.BytesIO(data)
     if np.lib.format.read_magic(buffer) != (1, 0):
         raise ValueError("an array is in a form that mien does not write")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(buffer)
+    try:
+        shape, _, dtype = np.lib.format.read_array_header_1_0(buffer)
+    except (SyntaxError, TokenError, MemoryError, RecursionError, TypeError) as error:  # what Python's parser raises
+        raise ValueError("an array does not say what it is") from error
     if dtype.hasobject or int(np.prod(shape, dtype=object)) * dtype.itemsize != len(data) - buffer.tell():
         raise ValueError("an array is cut off")
     return cast("npt.NDArray[Any]", np.load(io.BytesIO(data), allow_pickle=False))

@@ -12,7 +12,7 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from mien.errors import GalleryBusyError, GalleryModelError, ModelError
+from mien.errors import GalleryBusyError, GalleryError, GalleryModelError, ModelError
 from mien.gallery import approximate as graphs
 from mien.gallery import editing, enrolment, privacy, rekeying, search_cache, undoing
 from mien.gallery.decision import FPIR, Identification, Rule, decide
@@ -323,7 +323,7 @@ class Gallery:
         with self._store.read() as reader:
             if who is None:
                 return reader.events(after=after, limit=limit)
-            known = reader.events(person=who, limit=1)
+            known = who.isascii() and reader.events(person=who, limit=1)
             person = who if known else find(reader, who).id
             return reader.events(person=person, after=after, limit=limit)
 
@@ -503,6 +503,7 @@ class Gallery:
 
         Raises:
             GalleryBusyError: others are using it for longer than we wait.
+            GalleryError: the disk is full, say.
         """
         try:
             try:
@@ -513,6 +514,11 @@ class Gallery:
             raise GalleryBusyError(
                 f"{done}; but others use {self._store.url}, so traces may be left in its file:"
                 " `mien gallery purge` clears them later"
+            ) from error
+        except GalleryError as error:
+            why = str(error).removesuffix("; nothing was changed")
+            raise GalleryError(
+                f"{done}; but traces may be left in the file ({why}): `mien gallery purge` clears them later"
             ) from error
 
     # How

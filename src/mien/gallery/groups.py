@@ -7,12 +7,11 @@ by which groups.npz has its embedding. So the two files belong together by what 
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mien.errors import DataError, GalleryError
 from mien.gallery.face_file import MadeBy, is_digest, read_faces
@@ -154,7 +153,10 @@ def _new_face(groups: Groups, pictures: Mapping[str, Faces], key: FaceKey) -> Ne
 
 def _read_json(path: Path) -> Groups:
     try:
-        if path.stat().st_size > _LARGEST:
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe would be waited for
+            raise ValueError("it is a pipe or a device")
+        if status.st_size > _LARGEST:
             raise ValueError(f"it is larger than {_LARGEST:,} bytes")
         value = json.loads(path.read_bytes())
         if not isinstance(value, dict) or value.get("kind") != _KIND:
@@ -171,7 +173,7 @@ def _read_json(path: Path) -> Groups:
 def _parsed(value: dict[str, Any]) -> Groups:
     """Build groups from JSON; ValueError where it does not hold them."""
     threshold, size = value.get("threshold"), value.get("min_size")
-    if not isinstance(threshold, (int, float)) or not np.isfinite(threshold) or type(size) is not int or size < 1:
+    if type(threshold) not in (int, float) or not -1 <= threshold <= 1 or type(size) is not int or size < 1:
         raise ValueError("its threshold or smallest size is none")
     paths: dict[str, list[str]] = {}
     members: dict[int, list[FaceKey]] = {}

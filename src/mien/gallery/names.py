@@ -45,7 +45,7 @@ def find(reader: Reader, who: str) -> Person:
     Raises:
         GalleryError: there is none.
     """
-    name = unicodedata.normalize("NFC", who).strip()
+    name = unicodedata.normalize("NFC", who.encode("utf-8", "backslashreplace").decode()).strip()
     found = reader.person_named(name) or (reader.person(name) if _ID.fullmatch(name) else None)
     if found is None:
         near = namesakes(reader, name)
@@ -54,7 +54,7 @@ def find(reader: Reader, who: str) -> Person:
             if near
             else "`mien gallery list` shows who is"
         )
-        raise GalleryError(f"nobody called {printable(name)!r} in the gallery; {hint}")
+        raise GalleryError(f"nobody called {printable(name[:MAX_NAME])!r} in the gallery; {hint}")
     return found
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from mien.errors import GalleryError
+from mien.gallery.address import Address, means_database, not_an_address
 from mien.gallery.records import GalleryInfo
 from mien.gallery.sql import check_key
 from mien.gallery.store import Cipher, Store
@@ -69,7 +70,6 @@ def _open_file(
 def _open_database(
     url: str, create: GalleryInfo | None, cipher: Cipher | None, timeout: float, *, readonly: bool
 ) -> Store:
-    from mien.gallery.address import Address
     from mien.gallery.postgres import PostgresStore
 
     return PostgresStore(Address.parse(url), create=create, cipher=cipher, timeout=timeout, readonly=readonly)
@@ -77,6 +77,8 @@ def _open_database(
 
 def _path(address: str) -> Path:
     """The file that is meant."""
+    if means_database(address):
+        raise not_an_address()
     path = address.removeprefix(_SQLITE)
     if not path or "\0" in path:
         raise GalleryError(f"{printable(address)!r} names no file")

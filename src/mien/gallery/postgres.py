@@ -19,7 +19,7 @@ import numpy as np
 
 from mien.errors import GalleryBusyError, GalleryError
 from mien.gallery import schema
-from mien.gallery.address import Address
+from mien.gallery.address import Address, not_an_address
 from mien.gallery.records import GalleryInfo, Ids
 from mien.gallery.rows import INFO_COLUMNS, Row, from_info, shown
 from mien.gallery.sqlstore import SqlStore
@@ -97,6 +97,8 @@ class PostgresConnection:
                 connect_timeout=max(2, round(session.timeout)),
                 application_name="mien",
             )
+        except psycopg.ProgrammingError:  # libpq quotes what it cannot take apart
+            raise not_an_address() from None
         except psycopg.Error as error:
             # Without its cause, which holds the address with its password.
             raise GalleryError(f"{self.where}: cannot be reached: {_line(error)}") from None

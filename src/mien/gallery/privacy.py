@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from mien.gallery.names import find
 from mien.gallery.records import Event, Face, Person
 from mien.gallery.store import Reader, Writer
 from mien.ops.atomic import folder_written_whole
+from mien.ops.files import printable
 from mien.types import FloatArray
 
 _PAGE = 1000
@@ -54,9 +56,11 @@ def clean_consent(text: str) -> str:
     """The words of a consent as they are kept.
 
     Raises:
-        GalleryError: there are none, or too many.
+        GalleryError: there are none, or too many, or they are no text.
     """
     text = text.strip()
+    if any(c == "\0" or unicodedata.category(c) == "Cs" for c in text):  # bytes that are no UTF-8 come as surrogates
+        raise GalleryError("a consent is noted in words; this one holds bytes that are no text: type it anew")
     if not 0 < len(text) <= MAX_CONSENT:
         raise GalleryError(f"a consent is noted in 1 to {MAX_CONSENT:,} characters; this one has {len(text):,}")
     return text
@@ -168,7 +172,9 @@ def write_known(folder: Path, record: dict[str, Any], vectors: FloatArray, crops
             text = json.dumps(record, indent=2, ensure_ascii=False)
             (made / "person.json").write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
-        raise GalleryError(f"{folder}: cannot be written ({error.strerror or error}); name a new folder") from error
+        raise GalleryError(
+            f"{printable(folder)}: cannot be written ({error.strerror or error}); name a new folder"
+        ) from error
 
 
 def _extension(crop: bytes) -> str:

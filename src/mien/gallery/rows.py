@@ -25,6 +25,7 @@ UNDO_COLUMNS = "action, at, steps, people"
 
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
+_MOST_COUNTED = 2**62
 MAX_DIMENSION = 16_000
 """Numbers in an embedding that both stores can keep."""
 
@@ -102,7 +103,7 @@ def to_face(row: Row) -> Face:
 
 
 def from_event(event: Event) -> Row:
-    return stamp(event.at), event.action, event.actor, event.person, to_json(dict(event.details))
+    return stamp(event.at), event.action, utf8(event.actor), event.person, to_json(dict(event.details))
 
 
 def to_event(row: Row) -> Event:
@@ -134,6 +135,19 @@ def to_undo(row: Row) -> Undo:
 
 def to_ids(people: object) -> tuple[str, ...]:
     return tuple(_text(person) for person in _json(people, list))
+
+
+def to_count(value: object) -> int:
+    """A number of a row, or how often something has happened: what can still be counted up."""
+    if not 0 <= _integer(value) < _MOST_COUNTED:
+        raise ValueError(f"{shown(value)} stands where a count should")
+    return _integer(value)
+
+
+def to_link(row: Row) -> tuple[int, str]:
+    """Of a face and a person."""
+    face, person = row
+    return _integer(face), _text(person)
 
 
 def stamp(at: datetime) -> str:
@@ -179,19 +193,26 @@ def _integer(value: object) -> int:
 
 
 def _real(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{shown(value)} stands where a number should")
-    return float(value)
+    wrong = ValueError(f"{shown(value)} stands where a number should")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise wrong
+    try:
+        number = float(value)
+    except OverflowError:
+        raise wrong from None
+    if not math.isfinite(number):
+        raise wrong
+    return number
 
 
 def _moment(value: object) -> datetime:
     try:
         at = datetime.fromisoformat(_text(value))
-    except ValueError:
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"{shown(value)} is no time") from None
-    if at.tzinfo is None:
-        raise ValueError(f"{shown(value)} has no time zone")
-    return at
+    raise ValueError(f"{shown(value)} has no time zone")
 
 
 def _moment_or_none(value: object) -> datetime | None:

@@ -23,6 +23,8 @@ _CHUNK = 5000
 
 _ALL = 2**62
 
+_LARGEST_VALUE = 1e6  # of an embedding: far beyond any, and its square is finite
+
 _PERSON = f"""SELECT {PERSON_COLUMNS}, (SELECT count(*) FROM faces WHERE faces.person = people.number)
     FROM people"""  # noqa: S608  (columns of ours)
 
@@ -90,7 +92,7 @@ class SqlReader:
         if row is None:
             raise self._damaged("it does not say what it is")
         self._info: GalleryInfo = self._mapped(mapping.to_info, [row[:-2]])[0]
-        self._revision, self._horizon = int(row[-2]), int(row[-1])
+        self._revision, self._horizon = self._mapped(mapping.to_count, row[-2:])
         check_key(self._info, cipher, self._where)
 
     @property
@@ -145,7 +147,7 @@ class SqlReader:
         return self._faces("faces.id > ?", after, limit=limit)
 
     def faces_by_id(self, ids: Sequence[int]) -> list[Face]:
-        wanted = sorted({int(face) for face in ids})
+        wanted = sorted({int(face) for face in ids if 0 <= face < _ALL})  # a database takes no larger numbers
         return [
             face for part in _parts(wanted) for face in self._faces(f"faces.id IN ({_marks(part)})", *part, limit=None)
         ]
@@ -176,13 +178,13 @@ class SqlReader:
         return row[0] if self._cipher is None else self._cipher.open(row[0], self._context("crop", face))
 
     def forbidden(self) -> list[tuple[int, str]]:
-        return [
-            (int(face), str(person))
-            for face, person in self._db.rows(
+        return self._mapped(
+            mapping.to_link,
+            self._db.rows(
                 "SELECT face, people.id FROM forbidden JOIN people ON people.number = forbidden.person"
                 " ORDER BY face, people.number"
-            )
-        ]
+            ),
+        )
 
     def events(self, *, person: str | None = None, after: int = 0, limit: int | None = None) -> list[Event]:
         of_person, values = ("", ()) if person is None else ("person = ? AND", (person,))
@@ -211,6 +213,8 @@ class SqlReader:
         if not np.isfinite(vectors).all():
             wrong = int(np.argmin(np.isfinite(vectors).all(axis=1)))
             raise self._damaged(f"the embedding of face {faces[wrong]} is not made of finite numbers")
+        if (np.abs(vectors) > _LARGEST_VALUE).any():
+            raise self._damaged(f"among the faces {faces[0]} to {faces[-1]}, an embedding holds values that none has")
         return vectors
 
     def _context(self, kind: str, face: int) -> bytes:
@@ -407,7 +411,10 @@ class SqlWriter(SqlReader):
     def _take_numbers(self, n: int) -> int:
         """The first of n numbers for faces that nobody had before."""
         [(behind,)] = self._db.rows("UPDATE gallery SET next_face = next_face + ? RETURNING next_face", (n,))
-        return int(behind) - n
+        first = int(*self._mapped(mapping.to_count, [behind])) - n
+        if first < 1:
+            raise self._damaged(f"the next face would have the number {first}")
+        return first
 
     def _change(self, ids: Sequence[int], statement: str, *values: object) -> None:
         """Execute a statement that ends in `id IN` for faces, all of which must exist."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import stat
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -261,6 +262,7 @@ def check_file(path: Path, where: str, *, readonly: bool) -> None:
         raise GalleryError(f"{where}: is a folder, not a gallery")
     if not os.access(path, os.R_OK, effective_ids=_EFFECTIVE):
         raise GalleryError(f"{where}: cannot be read: {'permission denied' if path.exists() else 'it leads nowhere'}")
+    _check_kinds(path, where)
     application, version = _header(path, where)
     if application != APPLICATION_ID:
         what = "is a database of another program, not a gallery" if path.stat().st_size else "is not a gallery"
@@ -268,6 +270,20 @@ def check_file(path: Path, where: str, *, readonly: bool) -> None:
     _check_version(version, where)
     if not (readonly or (_writable(path) and _writable(path.resolve().parent))):
         raise GalleryError(f"{where}: the file or its folder is read-only; it can be opened to read only")
+
+
+def _check_kinds(path: Path, where: str) -> None:
+    """Refuse what would be waited for for ever, and links beside the file, which lead SQLite to overwrite others.
+
+    Raises:
+        GalleryError: it is no file, or what lies beside it is none.
+    """
+    if not path.is_file():
+        raise GalleryError(f"{where}: is a pipe or a device, not a gallery")
+    for suffix in ("-wal", "-shm", "-journal"):
+        beside = Path(f"{path.resolve()}{suffix}")
+        if os.path.lexists(beside) and not stat.S_ISREG(beside.lstat().st_mode):
+            raise GalleryError(f"{printable(beside)}: is not a file but a link, a folder or a device; remove it")
 
 
 def _writable(path: Path) -> bool:

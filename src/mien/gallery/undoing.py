@@ -63,7 +63,8 @@ def take_back(writer: Writer) -> tuple[Undo, bool]:
         The record of it, and whether faces were removed.
 
     Raises:
-        GalleryError: there is none, it removed something for good, or what it changed has changed since.
+        GalleryError: there is none, it removed something for good, what it changed has changed since, or the note of
+            how to take it back is damaged.
     """
     last = writer.last_undo()
     if last is None:
@@ -72,8 +73,14 @@ def take_back(writer: Writer) -> tuple[Undo, bool]:
         when = f"{last.at:%Y-%m-%d %H:%M} UTC"
         raise GalleryError(f"the last change ({last.action}, {when}) was a removal: what is removed is gone for good")
     writer.pop_undo()  # first: a step that removes somebody removes the records that mention them
-    for step in last.steps:
-        _STEPS[step["do"]](writer, step)
+    try:
+        for step in last.steps:
+            _STEPS[step["do"]](writer, step)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise GalleryError(
+            "the last change cannot be undone: the note of how was damaged or tampered with; restore the gallery from a"
+            " copy, or correct the change by hand"
+        ) from error
     return last, any(step["do"] == "remove_faces" for step in last.steps)
 
 

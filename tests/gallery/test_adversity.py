@@ -1,0 +1,206 @@
+"""Galleries under adversity: full disks, notes that were tampered with, many hands at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.errors import GalleryError
+from mien.gallery.gallery import Gallery
+from mien.gallery.records import NewFace
+
+ROOT = Path(__file__).parents[2]
+resource = pytest.importorskip("resource", reason="limits of POSIX")
+
+
+def embeddings(n, seed=0):
+    """(N, 128) float32, far from each other."""
+    return np.random.default_rng(seed).normal(0, 0.2, (n, 128)).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "people.db"
+
+
+@pytest.fixture
+def gallery(path):
+    with Gallery.open(path, actor="tester") as opened:
+        yield opened
+
+
+@contextmanager
+def no_file_beyond(size):
+    """As on a full disk: files cannot grow beyond a size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_removal_says_what_it_could_not_clean(gallery, path):
+    gallery.enrol("Unmistakable", embeddings(2))
+    crowd = gallery.enrol("Crowd", embeddings(1, 1)).person.id
+    with gallery.store.write() as writer:
+        writer.add_faces([NewFace(row, crowd) for row in embeddings(1500, 2)])
+    gallery.close()  # moves all that was written into the file
+    with Gallery.open(path) as again:
+        with no_file_beyond(300_000), pytest.raises(GalleryError, match=r"^removed; but traces may be left") as error:
+            again.remove("Unmistakable")
+        assert "nothing was changed" not in str(error.value)
+        assert [person.name for person in again.people()] == ["Crowd"]
+        again.purge()
+    assert b"Unmistakable" not in b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"do": "conquer"}],
+        [{"do": ["move"]}],
+        [{}],
+        [{"do": "move"}],
+        [{"do": "move", "faces": 5, "person": None}],
+        [{"do": "move", "faces": ["one", None], "person": None}],
+        [{"do": "move", "faces": [10**30], "person": None}],
+        [{"do": "set_person", "person": 5}],
+        [{"do": "set_person", "person": {}}],
+        [{"do": "add_person", "person": {"id": 1, "created": 2, "consent_at": None, "expires": None}}],
+        [{"do": "add_person", "person": {"id": "x", "more": 1, "created": "?", "consent_at": "", "expires": ""}}],
+        [{"do": "forbid", "face": "one", "person": None}],
+        [{"do": "remove_faces", "faces": None}],
+    ],
+)
+def test_notes_of_undo_that_were_tampered_with(gallery, path, steps):
+    gallery.enrol("A", embeddings(2))
+    gallery.rename("A", "B")
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE undo SET steps = ? WHERE id = (SELECT max(id) FROM undo)", [json.dumps(steps)])
+    raw.close()
+    with pytest.raises(GalleryError) as error:
+        gallery.undo()
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+    assert [person.name for person in gallery.people()] == ["B"]
+
+
+MIXED = """
+import json, sys, time
+import numpy as np
+from mien.errors import GalleryBusyError, GalleryError
+from mien.gallery.gallery import Gallery
+path, me, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+random = np.random.default_rng(me)
+done = dict.fromkeys(("enrol", "merge", "remove", "undo", "identify", "move", "refused"), 0)
+end = time.monotonic() + seconds
+with Gallery.open(path, timeout=60, actor=f"p{me}") as gallery:
+    print("ready", flush=True)
+    n = 0
+    while time.monotonic() < end:
+        n += 1
+        kind = random.choice(["enrol", "enrol", "merge", "remove", "undo", "identify", "move"])
+        try:
+            people = gallery.people()
+            names = [person.name for person in people] or ["nobody"]
+            if kind == "enrol":
+                gallery.enrol(f"p{me} {n}", random.normal(0, 0.2, (3, 128)).astype(np.float32))
+            elif kind == "merge":
+                gallery.merge(random.choice(names), random.choice(names))
+            elif kind == "remove":
+                gallery.remove(random.choice(names))
+            elif kind == "undo":
+                gallery.undo()
+            elif kind == "identify":
+                gallery.identify(random.normal(0, 0.2, (2, 128)).astype(np.float32))
+            else:
+                gallery.move([face.id for face in gallery.faces()[:1]], random.choice(names))
+            done[kind] += 1
+        except GalleryError as error:
+            if isinstance(error, GalleryBusyError) and not str(error).startswith("removed"):
+                raise
+            if "tampered" in str(error) or "damaged" in str(error):
+                raise
+            if str(error).startswith("removed"):
+                done["remove"] += kind == "remove"
+                done["undo"] += kind == "undo"
+            else:
+                done["refused"] += 1
+print(json.dumps(done))
+"""
+
+
+def test_many_hands_lose_nothing(gallery, path):
+    processes, seconds = 3, float(os.environ.get("MIEN_TEST_SECONDS", "1.5"))
+    command = [sys.executable, "-c", MIXED, str(path)]
+    workers = [
+        subprocess.Popen(
+            [*command, str(i), str(seconds)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for i in range(processes)
+    ]
+    done: dict[str, int] = {}
+    for worker in workers:
+        said, complaint = worker.communicate(timeout=300)
+        assert worker.returncode == 0, complaint
+        for kind, n in json.loads(said.splitlines()[-1]).items():
+            done[kind] = done.get(kind, 0) + n
+    events = gallery.audit()
+    for kind in ("enrol", "merge", "remove", "undo", "identify", "move"):
+        assert sum(event.action == kind for event in events) == done[kind], kind
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
+    raw.close()
+    people, faces = gallery.count()
+    assert sum(person.faces for person in gallery.people()) + len(gallery.unassigned()) == faces
+    assert people == len(gallery.people())
+
+
+def test_a_clock_that_goes_back(gallery, monkeypatch):
+    from mien.gallery import editing
+
+    gallery.enrol("A", embeddings(1), expires=datetime.now(UTC) + timedelta(days=2))
+    monkeypatch.setattr(editing, "now", lambda: datetime(1999, 1, 1, tzinfo=UTC))
+    gallery.rename("A", "B")
+    gallery.consent("B", "agreed")
+    assert gallery.purge() == []
+    assert [event.action for event in gallery.audit()] == ["enrol", "rename", "consent"]
+    assert [gallery.undo(), gallery.undo()] == ["consent", "rename"]
+    assert gallery.person("A").consent is None
+
+
+def test_bytes_that_are_no_text(path, tmp_path):
+    with Gallery.open(path, actor="\udcff") as gallery:
+        gallery.enrol("A", embeddings(1))
+        assert gallery.audit()[0].actor == "\\udcff"
+        for ask in (gallery.person, gallery.audit, gallery.remove):
+            with pytest.raises(GalleryError, match="nobody called"):
+                ask("\udcff")
+        for words in ("\udcff", "a\0b"):
+            with pytest.raises(GalleryError, match="no text"):
+                gallery.consent("A", words)
+
+
+def test_numbers_that_no_face_has(gallery):
+    gallery.enrol("A", embeddings(1))
+    for face in (-1, 0, 10**30):
+        with pytest.raises(GalleryError, match=f"no face {face} in the gallery"):
+            gallery.remove_face(face)
+
+
+def test_embeddings_whose_squares_are_not_finite(gallery):
+    with pytest.raises(ValueError, match="values that none has"):
+        gallery.enrol("A", np.full((1, 128), 3e38, np.float32))
+    with pytest.raises(ValueError, match="values that none has"):
+        gallery.identify(np.full((1, 128), 3e38, np.float32))
