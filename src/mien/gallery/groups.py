@@ -11,7 +11,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mien.errors import DataError, GalleryError
 from mien.gallery.face_file import MadeBy, is_digest, read_faces
@@ -173,7 +173,7 @@ def _read_json(path: Path) -> Groups:
 def _parsed(value: dict[str, Any]) -> Groups:
     """Build groups from JSON; ValueError where it does not hold them."""
     threshold, size = value.get("threshold"), value.get("min_size")
-    if type(threshold) not in (int, float) or not -1 <= threshold <= 1 or type(size) is not int or size < 1:
+    if not _is_number(threshold) or not -1 <= threshold <= 1 or type(size) is not int or size < 1:
         raise ValueError("its threshold or smallest size is none")
     paths: dict[str, list[str]] = {}
     members: dict[int, list[FaceKey]] = {}
@@ -189,6 +189,11 @@ def _parsed(value: dict[str, Any]) -> Groups:
     if not all(members.values()):
         raise ValueError("a group has no faces")
     return Groups(MadeBy.from_dict(value.get("made_by")), float(threshold), size, members, ungrouped, paths)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number; true and false are none."""
+    return type(value) in (int, float)
 
 
 def _face(value: dict[str, Any], paths: dict[str, list[str]]) -> FaceKey:

@@ -92,6 +92,7 @@ class SqlReader:
         if row is None:
             raise self._damaged("it does not say what it is")
         self._info: GalleryInfo = self._mapped(mapping.to_info, [row[:-2]])[0]
+        self._revision: int
         self._revision, self._horizon = self._mapped(mapping.to_count, row[-2:])
         check_key(self._info, cipher, self._where)
 
