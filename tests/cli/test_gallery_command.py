@@ -74,7 +74,7 @@ def test_enrol_makes_the_gallery_and_says_what_became_of_each_picture(at, tmp_pa
 def test_enrol_the_largest_with_its_crop_and_as_json(at, tmp_path, both, analyzer):
     told = answer(at("enrol", "Grace", both, "--largest", "--keep-crops", "--accurate", "--expires", "30d", "--json"))
     assert told["person"]["name"] == "Grace"
-    assert told["enrolled"] == [{"path": str(both), "face": 1}]
+    assert told["enrolled"] == [{"path": str(both), "face": 1, "warnings": []}]
     assert told["skipped"] == []
     assert told["person"]["expires"] > told["person"]["created"]
     with Gallery.open(tmp_path / "people.db", embedder=None, mode=None) as gallery:
