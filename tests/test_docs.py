@@ -88,9 +88,9 @@ def lfw(root: Path, people: dict[str, Image.Image]) -> None:
 
 
 def runnable() -> list[tuple[str, str]]:
-    """Each command once: with the first page that shows it."""
+    """Each command once, with the first page that shows it; a page's gallery, which is its own, needs all of them."""
     first = {command: page for page, command in reversed(commands())}
-    shown = [(page, command) for page, command in commands() if first[command] == page]
+    shown = [(page, command) for page, command in commands() if first[command] == page or "mien gallery" in command]
     return [(page, command) for page, command in shown if command not in ELSEWHERE and page not in LONG_PAGES]
 
 
