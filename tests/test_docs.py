@@ -63,6 +63,7 @@ def sandbox(tmp_path_factory, portrait, astronaut) -> Path:
     other.resize((300, 350)).save(folder / "more" / "later.jpg")
     lfw(folder / "lfw", {"Hopper": other, "Collins": one})
     labelled(folder, {"happiness": one, "neutral": other})
+    (folder / "people.csv").write_text("name,path\nGrace Hopper,a.jpg\nEileen Collins,photo.jpg\n")
     lines = ["2\t2"] + 2 * (["Hopper\t1\t2", "Collins\t1\t2", "Hopper\t1\tCollins\t1", "Hopper\t2\tCollins\t2"])
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
     return folder
