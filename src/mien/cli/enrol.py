@@ -55,22 +55,15 @@ def enrol(
     consent: Annotated[
         str | None, typer.Option("--consent", metavar="TEXT", help="What the person agreed to, in your words.")
     ] = None,
-    expires: Annotated[
-        str | None,
-        typer.Option("--expires", metavar="WHEN", help="When `purge` removes them: a date, 30d for days, or never."),
-    ] = None,
-    keep_crops: Annotated[
-        bool, typer.Option("--keep-crops", help="A new gallery keeps a crop of each face, to embed it again later.")
-    ] = False,
+    expires: galleries.Expires = None,
+    keep_crops: galleries.KeepCrops = False,
     as_json: options.Json = False,
     key: galleries.KeySource = None,
     detector: options.Detector = options.DETECTOR,
     embedder: galleries.Embedder = None,
     size: options.Size = options.SIZE,
     min_score: options.MinScore = None,
-    accurate: Annotated[
-        bool, typer.Option("--accurate", help="A new gallery averages more views of each face: better, and slower.")
-    ] = False,
+    accurate: galleries.Accurate = False,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
 ) -> None:

@@ -41,6 +41,16 @@ Embedder = Annotated[
     str | None,
     typer.Option("--embedder", help="Embedder; the gallery's own by default. arcface:FILE.onnx for one of your own."),
 ]
+KeepCrops = Annotated[
+    bool, typer.Option("--keep-crops", help="A new gallery keeps a crop of each face, to embed it again later.")
+]
+Accurate = Annotated[
+    bool, typer.Option("--accurate", help="A new gallery averages more views of each face: better, and slower.")
+]
+Expires = Annotated[
+    str | None,
+    typer.Option("--expires", metavar="WHEN", help="When `purge` removes them: a date, 30d for days, or never."),
+]
 
 
 def open_gallery(url: str, key: str | None = None, **how: Any) -> Gallery:

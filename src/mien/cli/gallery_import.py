@@ -33,9 +33,7 @@ def import_(
     ],
     gallery: galleries.GalleryUrl = galleries.URL,
     key: galleries.KeySource = None,
-    keep_crops: Annotated[
-        bool, typer.Option("--keep-crops", help="A new gallery keeps a crop of each face, to be embedded anew later.")
-    ] = False,
+    keep_crops: galleries.KeepCrops = False,
     min_face: Annotated[
         float | None, typer.Option("--min-face", min=1, help="Narrowest face in pixels; 32 by default.")
     ] = None,
@@ -61,9 +59,7 @@ def import_(
     detector: options.Detector = options.DETECTOR,
     embedder: galleries.Embedder = None,
     size: options.Size = options.SIZE,
-    accurate: Annotated[
-        bool, typer.Option("--accurate", help="A new gallery averages more views of each face: better, and slower.")
-    ] = False,
+    accurate: galleries.Accurate = False,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
 ) -> None:

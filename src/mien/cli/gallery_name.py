@@ -29,13 +29,8 @@ def name(
     consent: Annotated[
         str | None, typer.Option("--consent", metavar="TEXT", help="What the people agreed to, in your words.")
     ] = None,
-    expires: Annotated[
-        str | None,
-        typer.Option("--expires", metavar="WHEN", help="When `purge` removes them: a date, 30d for days, or never."),
-    ] = None,
-    keep_crops: Annotated[
-        bool, typer.Option("--keep-crops", help="A new gallery keeps a crop of each face, to embed it again later.")
-    ] = False,
+    expires: galleries.Expires = None,
+    keep_crops: galleries.KeepCrops = False,
     as_json: options.Json = False,
     key: galleries.KeySource = None,
 ) -> None:

@@ -34,10 +34,10 @@ def reembed(
     After an interruption, run the same command again: it goes on where it stopped, and until the switch the gallery
     stays as it was. Faces that cannot be embedded anew are listed, and nothing is switched, unless --drop-missing.
     """
-    from mien.gallery.encryption import AesCipher, read_key
+    from mien.gallery.encryption import read_cipher
     from mien.gallery.reembedding import reembed
 
-    cipher = None if key is None else AesCipher(read_key(key))
+    cipher = read_cipher(key)
     with galleries.open_gallery(gallery, key) as opened:
         analyzer = options.make_analyzer(embedder=embedder, accurate=accurate, threads=threads, device=device)
         with progress_bar("embedding", results_last=True) as progress:

@@ -32,7 +32,7 @@ from mien.ops.files import printable
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-__all__ = ["AesCipher", "Key", "new_key", "read_key"]
+__all__ = ["AesCipher", "Key", "new_key", "read_cipher", "read_key"]
 
 KEY_BYTES = 32
 _VERSION = b"\x01"
@@ -143,6 +143,15 @@ class AesCipher:
                 f"an encrypted value of the gallery does not open with key {self._key_id}: it is of another key,"
                 " or was changed or moved"
             ) from error
+
+
+def read_cipher(source: str | None) -> AesCipher | None:
+    """The cipher of a key, see `read_key`; None where no key is named.
+
+    Raises:
+        GalleryKeyError: as `read_key`.
+    """
+    return None if source is None else AesCipher(read_key(source))
 
 
 def read_key(source: str) -> Key:

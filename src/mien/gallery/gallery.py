@@ -17,13 +17,14 @@ from mien.gallery import approximate as graphs
 from mien.gallery import editing, enrolment, privacy, rekeying, search_cache, undoing
 from mien.gallery.decision import FPIR, Identification, Rule, decide
 from mien.gallery.editing import Change
+from mien.gallery.encryption import read_cipher
 from mien.gallery.enrolment import Enrolment, Source, Terms
 from mien.gallery.names import find
 from mien.gallery.opening import open_store
 from mien.gallery.records import Event, Face, GalleryInfo, NewFace, Person
 from mien.gallery.rules import rule_for
 from mien.gallery.searching import Searcher, searches_itself
-from mien.gallery.store import Cipher, Reader, Store, Writer
+from mien.gallery.store import Reader, Store, Writer
 from mien.models import registry
 from mien.models.base import Record
 from mien.types import Faces, FloatArray
@@ -115,7 +116,7 @@ class Gallery:
             UnknownModelError: no such embedder.
         """
         record, mode = _model(embedder, mode)
-        cipher = _cipher(key)
+        cipher = read_cipher(key)
         made = None
         if create and not readonly:
             new = record or registry.entry(EMBEDDER, "embedding").record
@@ -483,7 +484,7 @@ class Gallery:
             GalleryKeyError: the new key is missing, or the one that the gallery has.
             GalleryBusyError: others are using it for longer than we wait.
         """
-        cipher = _cipher(key)
+        cipher = read_cipher(key)
         with self._starting:
             cache, self._cache, self._searcher = self._cache, None, None  # who searches meanwhile leaves no trace
         try:
@@ -668,11 +669,3 @@ def _new_info(record: Record, mode: str, key_id: str | None, *, keeps_crops: boo
         key_id=key_id,
         keeps_crops=keeps_crops,
     )
-
-
-def _cipher(key: str | None) -> Cipher | None:
-    if key is None:
-        return None
-    from mien.gallery.encryption import AesCipher, read_key
-
-    return AesCipher(read_key(key))

@@ -15,7 +15,7 @@ from mien.errors import GalleryError
 from mien.gallery import undoing
 from mien.gallery.editing import Change, now, remove
 from mien.gallery.names import find
-from mien.gallery.records import Event, Face, Person
+from mien.gallery.records import Event, Face, Person, jsonable
 from mien.gallery.store import Reader, Writer
 from mien.ops.atomic import folder_written_whole
 from mien.ops.files import printable
@@ -121,17 +121,17 @@ def _mentioned(event: Event) -> Iterator[object]:
 
 def person_dict(person: Person) -> dict[str, Any]:
     """JSON-ready."""
-    return _jsonable(asdict(person))
+    return jsonable(asdict(person))
 
 
 def face_dict(face: Face) -> dict[str, Any]:
     """JSON-ready."""
-    return _jsonable(asdict(face))
+    return jsonable(asdict(face))
 
 
 def event_dict(event: Event) -> dict[str, Any]:
     """JSON-ready."""
-    return _jsonable({**event.__dict__, "details": dict(event.details)})
+    return jsonable({**event.__dict__, "details": dict(event.details)})
 
 
 def known(reader: Reader, person: Person) -> tuple[dict[str, Any], FloatArray, dict[int, bytes]]:
@@ -179,7 +179,3 @@ def write_known(folder: Path, record: dict[str, Any], vectors: FloatArray, crops
 
 def _extension(crop: bytes) -> str:
     return ".png" if crop.startswith(b"\x89PNG") else ".jpg"
-
-
-def _jsonable(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in fields.items()}

@@ -172,3 +172,8 @@ class Changes:
     vectors: FloatArray
     removed: Ids
     complete: bool = False
+
+
+def jsonable(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record with its times as text, ISO 8601."""
+    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in fields.items()}

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from mien.errors import GalleryError
-from mien.gallery.records import Person, Undo
+from mien.gallery.records import Person, Undo, jsonable
 from mien.gallery.store import Writer
 
 Step = dict[str, Any]
@@ -92,8 +92,7 @@ def forget(writer: Writer, action: str, at: datetime) -> None:
 
 
 def _packed(person: Person) -> dict[str, Any]:
-    fields = asdict(replace(person, faces=0))
-    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in fields.items()}
+    return jsonable(asdict(replace(person, faces=0)))
 
 
 def _unpacked(fields: dict[str, Any]) -> Person:
