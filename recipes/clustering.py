@@ -27,7 +27,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
 
 from mien.evaluation.clustering import b_cubed, dbscan, pairwise
-from mien.gallery.clustering import cluster
+from mien.gallery.grouping.clustering import cluster
 from mien.models.density import DensityScale
 from mien.models.dlib_resnet import RECORD
 from mien.ops.atomic import write_whole

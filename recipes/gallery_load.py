@@ -23,8 +23,8 @@ from tests.gallery.galleries import AT, an_info, fresh_url
 from tests.gallery.killing import start
 from tests.gallery.postgres_server import running
 
-from mien.gallery.opening import open_store
 from mien.gallery.records import Person
+from mien.gallery.stores.opening import open_store
 
 
 def main() -> int:

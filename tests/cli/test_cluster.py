@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from mien import load_image
 from mien.cli.app import app
-from mien.gallery.face_file import read_faces, write_faces
-from mien.gallery.groups import new_faces, read_groups
+from mien.gallery.grouping.face_file import read_faces, write_faces
+from mien.gallery.grouping.groups import new_faces, read_groups
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mien.cli.app import app
-from mien.gallery.face_file import MadeBy, write_faces
 from mien.gallery.gallery import Gallery
-from mien.gallery.groups import Groups, embeddings_path, write_groups
+from mien.gallery.grouping.face_file import MadeBy, write_faces
+from mien.gallery.grouping.groups import Groups, embeddings_path, write_groups
 from mien.gallery.kept_crops import read_crop
 from mien.models import registry
 from mien.ops.image import load_image, save_image

@@ -16,7 +16,7 @@ from mien.errors import DataError
 from mien.evaluation import clustering
 from mien.evaluation.clustering import b_cubed, dbscan, evaluate_clustering, pairwise
 from mien.evaluation.people import People, read_people
-from mien.gallery.grouping import GroupingRule
+from mien.gallery.grouping.grouping import GroupingRule
 
 faces = st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 4)), min_size=2, max_size=25)
 
@@ -140,7 +140,7 @@ def test_faces_of_lfw_are_grouped(lfw, analyzer):
     """Few of its people: what many strangers do to each method is in recipes/LOG.md."""
     from mien import load_image
     from mien.evaluation.describe import SubjectDescriber
-    from mien.gallery.grouping import rule_for
+    from mien.gallery.grouping.grouping import rule_for
     from mien.models.dlib_resnet import RECORD
 
     people = read_people(lfw)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.gallery.opening import open_store
 from mien.gallery.records import NewFace, Person
-from mien.gallery.store import Reader
+from mien.gallery.stores.opening import open_store
+from mien.gallery.stores.protocol import Reader
 from tests.gallery.galleries import AT, an_info
 from tests.gallery.worker import PER_PERSON, generation_dimension, vector
 

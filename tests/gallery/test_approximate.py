@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mien.evaluation.search_benchmark import faces_like_real, run_search_benchmark
-from mien.gallery import approximate
-from mien.gallery.index import ExactIndex, catch_up, erase_cache, open_index
-from mien.gallery.table import MemoryTable
+from mien.gallery.search import approximate
+from mien.gallery.search.index import ExactIndex, catch_up, erase_cache, open_index
+from mien.gallery.search.table import MemoryTable
 from tests.gallery.test_index import GALLERY, Faces, agree, person
 
 pytest.importorskip("usearch")

@@ -6,9 +6,9 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
 
 from mien.errors import DataError
-from mien.gallery import clustering
-from mien.gallery.clustering import cluster
-from mien.gallery.grouping import GroupingRule, distance_at, rule_for
+from mien.gallery.grouping import clustering
+from mien.gallery.grouping.clustering import cluster
+from mien.gallery.grouping.grouping import GroupingRule, distance_at, rule_for
 from mien.models.dlib_resnet import RECORD
 from mien.ops.similarity import from_distance
 

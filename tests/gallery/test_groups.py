@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mien.errors import DataError, GalleryError, MienError
-from mien.gallery.face_file import MadeBy, read_faces, write_faces
-from mien.gallery.grouping import GroupingRule, grouped
-from mien.gallery.groups import Groups, embeddings_path, new_faces, read_groups, write_groups
+from mien.gallery.grouping.face_file import MadeBy, read_faces, write_faces
+from mien.gallery.grouping.grouping import GroupingRule, grouped
+from mien.gallery.grouping.groups import Groups, embeddings_path, new_faces, read_groups, write_groups
 from mien.types import Faces
 
 MADE_BY = MadeBy("toy", "ab" * 32, "fast", 4, "l2", "toy", "640")

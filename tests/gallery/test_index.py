@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.errors import GalleryError
-from mien.gallery import exact, table, vector_file
-from mien.gallery.exact import prepared
-from mien.gallery.index import catch_up, erase_cache, open_index
 from mien.gallery.records import Changes
+from mien.gallery.search import exact, table, vector_file
+from mien.gallery.search.exact import prepared
+from mien.gallery.search.index import catch_up, erase_cache, open_index
 
 D = 8
 GALLERY = "ab" * 16

@@ -10,8 +10,8 @@ import random
 
 import pytest
 
-from mien.gallery.opening import open_store
 from mien.gallery.records import Person
+from mien.gallery.stores.opening import open_store
 from tests.gallery.galleries import AT, an_info, fresh_url
 from tests.gallery.killing import kill_once, prepare, start
 

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from mien.errors import GalleryError
-from mien.gallery import postgres as module
-from mien.gallery.address import Address
-from mien.gallery.opening import open_store
+from mien.gallery.stores import postgres as module
+from mien.gallery.stores.address import Address
+from mien.gallery.stores.opening import open_store
 from tests.gallery.galleries import a_cipher, a_person, an_info, faces, fresh_url, vectors
 from tests.gallery.postgres_server import SECRET, SECRETIVE
 

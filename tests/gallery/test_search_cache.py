@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from mien.errors import GalleryError
-from mien.gallery import approximate, searching
 from mien.gallery.encryption import new_key
 from mien.gallery.gallery import Gallery
 from mien.gallery.records import NewFace
 from mien.gallery.rules import rule_for
+from mien.gallery.search import approximate, searching
 from mien.models import registry
 from tests.gallery.galleries import fresh_url, vectors
 
@@ -204,7 +204,7 @@ def test_postgresql_searches_by_itself(postgres, tmp_path, monkeypatch, indexed)
     monkeypatch.setitem(sys.modules, "usearch", None)  # it needs none
     monkeypatch.setattr(searching, "_ASKED_FOR", 8)
     if indexed:
-        monkeypatch.setattr("mien.gallery.postgres.INDEX_FROM", 50)
+        monkeypatch.setattr("mien.gallery.stores.postgres.INDEX_FROM", 50)
     url = fresh_url("postgres", tmp_path, postgres)
     with Gallery.open(url) as exact, Gallery.open(url, approximate=True) as gallery:
         enrol_all(exact)

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from mien.errors import GalleryBusyError, GalleryError
-from mien.gallery.opening import open_store
 from mien.gallery.records import Event, NewFace, Undo
-from mien.gallery.sqlite import APPLICATION_ID
+from mien.gallery.stores.opening import open_store
+from mien.gallery.stores.sqlite import APPLICATION_ID
 from tests.gallery.galleries import AT, DIMENSION, LANDMARKS, a_person, an_info, faces, vectors
 
 ROOT = Path(__file__).parents[2]
@@ -377,8 +377,8 @@ class TestRemoved:
 AS_NOBODY = """
 import os, sys
 from mien.errors import GalleryError
-from mien.gallery import sqlite
-from mien.gallery.opening import open_store
+from mien.gallery.stores import sqlite
+from mien.gallery.stores.opening import open_store
 if os.geteuid() == 0:
     os.seteuid(65534)
 try:
@@ -433,7 +433,7 @@ class TestReadOnlyDisk:
 FULL = """
 import resource, sys
 from mien.errors import GalleryError
-from mien.gallery.opening import open_store
+from mien.gallery.stores.opening import open_store
 from tests.gallery.galleries import faces
 store = open_store(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -460,7 +460,7 @@ def test_a_second_store_leaves_the_locks_of_the_first(made):
     with first.write() as writer:
         writer.add_faces(faces(1))
     open_store(made).close()  # the system drops all locks of a process on a file that it closes, unless one is careful
-    run("import sys; from mien.gallery.opening import open_store; open_store(sys.argv[1]).close()", made)
+    run("import sys; from mien.gallery.stores.opening import open_store; open_store(sys.argv[1]).close()", made)
     assert Path(f"{made}-wal").stat().st_size > 0  # nobody else took it for a file that is not in use
     first.close()
     assert not Path(f"{made}-wal").exists()

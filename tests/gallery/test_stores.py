@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mien.errors import GalleryBusyError, GalleryError, GalleryKeyError
-from mien.gallery.opening import open_store
 from mien.gallery.records import Event, Face, NewFace, Undo
+from mien.gallery.stores.opening import open_store
 from tests.gallery.galleries import AT, DIMENSION, LANDMARKS, a_cipher, a_person, an_info, faces, fresh_url, vectors
 
 KINDS = ["sqlite", "postgres"]

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from mien.errors import GalleryBusyError
-from mien.gallery.opening import open_store
 from mien.gallery.records import Event, NewFace, Person
-from mien.gallery.store import Store
+from mien.gallery.stores.opening import open_store
+from mien.gallery.stores.protocol import Store
 
 DIMENSION = 16
 PER_PERSON = 5

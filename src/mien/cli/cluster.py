@@ -17,9 +17,9 @@ from mien.ops.files import is_folder, printable
 
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer
-    from mien.gallery.album import Album
-    from mien.gallery.face_file import MadeBy
-    from mien.gallery.groups import Groups
+    from mien.gallery.grouping.album import Album
+    from mien.gallery.grouping.face_file import MadeBy
+    from mien.gallery.grouping.groups import Groups
 
 _MOST_SHOWN = 30  # groups in the table
 
@@ -68,8 +68,8 @@ def cluster(
     An interrupted run goes on where it was. A file that cannot be used never stops the others: failures are listed at
     the end, and the exit code is then 2.
     """
-    from mien.gallery.album import Album
-    from mien.gallery.groups import embeddings_path, read_groups
+    from mien.gallery.grouping.album import Album
+    from mien.gallery.grouping.groups import embeddings_path, read_groups
 
     target = out or extend or Path("groups.json")
     _check(folder, target, sheets, extend)
@@ -110,8 +110,8 @@ def cluster(
 
 def _check(folder: Path, target: Path, sheets: Path | None, extend: Path | None) -> None:
     """Refuse at once what could only fail later, and what would be lost."""
-    from mien.gallery.contact import check_sheets_folder
-    from mien.gallery.groups import read_groups
+    from mien.gallery.grouping.contact import check_sheets_folder
+    from mien.gallery.grouping.groups import read_groups
 
     if not is_folder(folder):
         raise ImageError(f"{printable(folder)}: no such folder")
@@ -128,7 +128,7 @@ def _check(folder: Path, target: Path, sheets: Path | None, extend: Path | None)
 
 
 def _made_by(analyzer: FaceAnalyzer, size: str, min_score: float | None) -> MadeBy:
-    from mien.gallery.face_file import MadeBy
+    from mien.gallery.grouping.face_file import MadeBy
 
     embedder = analyzer.embedder
     return MadeBy(
@@ -157,7 +157,7 @@ def _find(album: Album, files: list[Path], analyzer: FaceAnalyzer) -> None:
 def _group(
     album: Album, analyzer: FaceAnalyzer, *, threshold: float | None, min_size: int, twice: bool, earlier: Groups | None
 ) -> Groups:
-    from mien.gallery.grouping import grouped, rule_for
+    from mien.gallery.grouping.grouping import grouped, rule_for
 
     rule = rule_for(analyzer.embedder.record, album.made_by.mode)
     if threshold is None and earlier is not None:
@@ -180,7 +180,7 @@ def _group(
 
 def _write(target: Path, album: Album, groups: Groups) -> None:
     """First everything, then the groups, then without what nobody names: at any moment the two files fit."""
-    from mien.gallery.groups import write_groups
+    from mien.gallery.grouping.groups import write_groups
 
     album.save()
     write_groups(target, groups, album.pictures)
@@ -189,7 +189,7 @@ def _write(target: Path, album: Album, groups: Groups) -> None:
 
 def _show(sheets: Path | None, album: Album, groups: Groups, analyzer: FaceAnalyzer) -> str:
     """Write the contact sheets; what to say of them."""
-    from mien.gallery.contact import write_sheets
+    from mien.gallery.grouping.contact import write_sheets
 
     crop = analyzer.embedder.record.crop
     if sheets is None or crop is None:

@@ -39,7 +39,7 @@ def clustering(
     """
     from mien.evaluation.clustering import evaluate_clustering
     from mien.evaluation.people import read_people
-    from mien.gallery.grouping import rule_for
+    from mien.gallery.grouping.grouping import rule_for
     from mien.models import registry
 
     check_report(out)  # what can be refused at once is, not after minutes of work

@@ -87,7 +87,7 @@ def open_if_there(url: str, **how: Any) -> Gallery | None:
 
 def is_there(url: str) -> bool:
     """False where there is no such file; a database is asked when it is opened."""
-    from mien.gallery.address import means_database
+    from mien.gallery.stores.address import means_database
 
     return "://" in url or means_database(url) or os.path.lexists(Path(url).expanduser())
 

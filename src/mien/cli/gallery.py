@@ -44,7 +44,7 @@ def list_(
         people, nobodys, due = opened.people(), len(opened.unassigned()), len(opened.expired())
         if as_json:
             from mien.gallery.privacy import person_dict
-            from mien.gallery.store import described
+            from mien.gallery.stores.protocol import described
 
             everybody = [person_dict(person) for person in people]
             print_json({"schema": 1, "gallery": described(opened.info), "people": everybody, "unassigned": nobodys})

@@ -51,7 +51,7 @@ def rotate(
 
     Whatever interrupts it, the gallery has the old key or the new one. Others who have it open then open it anew.
     """
-    from mien.gallery.store import described
+    from mien.gallery.stores.protocol import described
 
     if (new_key is None) != plain:
         raise typer.BadParameter("either --new-key SOURCE or --plain", param_hint="--new-key")

@@ -15,8 +15,8 @@ from mien.errors import GalleryModelError
 
 if TYPE_CHECKING:
     from mien.gallery.enrolment import Enrolment
-    from mien.gallery.face_file import MadeBy
     from mien.gallery.gallery import Gallery
+    from mien.gallery.grouping.face_file import MadeBy
     from mien.gallery.records import NewFace
 
 
@@ -40,8 +40,8 @@ def name(
     somebody else the exit code is 2. Look at the contact sheet of a group before you name it.
     """
     from mien.gallery.enrolment import Terms
-    from mien.gallery.groups import new_faces, read_groups
-    from mien.gallery.naming import Crops, check_made_by, name_groups
+    from mien.gallery.grouping.groups import new_faces, read_groups
+    from mien.gallery.grouping.naming import Crops, check_made_by, name_groups
 
     asked = [_parsed(text) for text in names]
     _refuse_twice([number for number, _ in asked])

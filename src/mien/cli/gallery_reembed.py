@@ -98,7 +98,7 @@ def _separation(accuracy: Accuracy | None) -> str:
 
 
 def _as_dict(result: Reembedding) -> dict[str, Any]:
-    from mien.gallery.store import described
+    from mien.gallery.stores.protocol import described
 
     measured = {"before": result.accuracy_before, "after": result.accuracy_after}
     return {

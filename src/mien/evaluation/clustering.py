@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mien.errors import DataError
 from mien.evaluation.people import People
 from mien.evaluation.verification import Describer, Progress
-from mien.gallery.grouping import GroupingRule
+from mien.gallery.grouping.grouping import GroupingRule
 from mien.types import FloatArray
 
 Ints = npt.NDArray[np.int64]

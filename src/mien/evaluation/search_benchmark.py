@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from mien.gallery.index import Index, open_index
 from mien.gallery.records import Changes
+from mien.gallery.search.index import Index, open_index
 from mien.types import FloatArray
 
 Run = Callable[[FloatArray], object]

@@ -12,7 +12,7 @@ from mien.errors import GalleryError
 from mien.gallery import undoing
 from mien.gallery.names import clean_name, find, shown
 from mien.gallery.records import Event, Face, Person, Undo
-from mien.gallery.store import Writer
+from mien.gallery.stores.protocol import Writer
 
 
 @dataclass(frozen=True)

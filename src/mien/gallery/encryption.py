@@ -89,7 +89,7 @@ class Key:
 
 
 class AesCipher:
-    """Seals and opens values with AES-256-GCM under a subkey of a key; a `mien.gallery.store.Cipher`.
+    """Seals and opens values with AES-256-GCM under a subkey of a key; a `mien.gallery.stores.protocol.Cipher`.
 
     May be shared by threads.
 

@@ -16,7 +16,7 @@ from mien.gallery.editing import Change, new_person, now
 from mien.gallery.names import clean_name, shown
 from mien.gallery.privacy import as_utc, clean_consent
 from mien.gallery.records import Face, GalleryInfo, NewFace, Person
-from mien.gallery.store import Writer
+from mien.gallery.stores.protocol import Writer
 from mien.ops import boxes, similarity
 from mien.ops.image import picture_digest
 from mien.types import Faces, FloatArray

@@ -13,18 +13,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mien.errors import GalleryBusyError, GalleryError, GalleryModelError, ModelError
-from mien.gallery import approximate as graphs
-from mien.gallery import editing, enrolment, privacy, rekeying, search_cache, undoing
+from mien.gallery import editing, enrolment, privacy, rekeying, undoing
 from mien.gallery.decision import FPIR, Identification, Rule, decide
 from mien.gallery.editing import Change
 from mien.gallery.encryption import read_cipher
 from mien.gallery.enrolment import Enrolment, Source, Terms
 from mien.gallery.names import find
-from mien.gallery.opening import open_store
 from mien.gallery.records import Event, Face, GalleryInfo, NewFace, Person
 from mien.gallery.rules import rule_for
-from mien.gallery.searching import Searcher, searches_itself
-from mien.gallery.store import Reader, Store, Writer
+from mien.gallery.search import approximate as graphs
+from mien.gallery.search import cache as search_cache
+from mien.gallery.search.searching import Searcher, searches_itself
+from mien.gallery.stores.opening import open_store
+from mien.gallery.stores.protocol import Reader, Store, Writer
 from mien.models import registry
 from mien.models.base import Record
 from mien.types import Faces, FloatArray

@@ -43,7 +43,7 @@ from mien.gallery.import_sources import Entry
 from mien.gallery.kept_crops import make_crop
 from mien.gallery.names import clean_name, shown
 from mien.gallery.records import NewFace
-from mien.gallery.store import Reader
+from mien.gallery.stores.protocol import Reader
 from mien.models.arcface import CROP
 from mien.ops import align, similarity
 from mien.ops.image import load_image, read_image_bytes

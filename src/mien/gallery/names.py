@@ -7,7 +7,7 @@ import unicodedata
 
 from mien.errors import GalleryError
 from mien.gallery.records import Person
-from mien.gallery.store import Reader
+from mien.gallery.stores.protocol import Reader
 from mien.ops.files import printable
 
 MAX_NAME = 200

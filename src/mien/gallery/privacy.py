@@ -16,7 +16,7 @@ from mien.gallery import undoing
 from mien.gallery.editing import Change, now, remove
 from mien.gallery.names import find
 from mien.gallery.records import Event, Face, Person, jsonable
-from mien.gallery.store import Reader, Writer
+from mien.gallery.stores.protocol import Reader, Writer
 from mien.ops.atomic import folder_written_whole
 from mien.ops.files import printable
 from mien.types import FloatArray

@@ -26,7 +26,7 @@ from mien.gallery.editing import now
 from mien.gallery.gallery import Gallery
 from mien.gallery.kept_crops import read_crop
 from mien.gallery.records import Event, Face, GalleryInfo
-from mien.gallery.store import Cipher, Reader, Writer
+from mien.gallery.stores.protocol import Cipher, Reader, Writer
 from mien.models.embedding import FaceEmbedder
 from mien.ops import similarity
 from mien.ops.files import printable

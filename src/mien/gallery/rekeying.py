@@ -5,7 +5,7 @@ from __future__ import annotations
 from mien.errors import GalleryKeyError
 from mien.gallery.editing import now
 from mien.gallery.records import Event, GalleryInfo
-from mien.gallery.store import Cipher, Writer
+from mien.gallery.stores.protocol import Cipher, Writer
 
 
 def rekey(writer: Writer, cipher: Cipher | None, actor: str) -> GalleryInfo:

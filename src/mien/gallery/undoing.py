@@ -9,7 +9,7 @@ from typing import Any
 
 from mien.errors import GalleryError
 from mien.gallery.records import Person, Undo, jsonable
-from mien.gallery.store import Writer
+from mien.gallery.stores.protocol import Writer
 
 Step = dict[str, Any]
 

@@ -18,15 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import GalleryError
-from mien.gallery import exact
-from mien.gallery.exact import NOWHERE, Rows
 from mien.gallery.records import Changes, Ids
-from mien.gallery.vector_file import blank, temporary_prefix
+from mien.gallery.search import exact
+from mien.gallery.search.exact import NOWHERE, Rows
+from mien.gallery.search.vector_file import blank, temporary_prefix
 from mien.ops.atomic import written_whole
 from mien.types import FloatArray
 
 if TYPE_CHECKING:
-    from mien.gallery.index import ExactIndex
+    from mien.gallery.search.index import ExactIndex
 
 _log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ class ApproximateIndex:
 
     def top_people(self, queries: npt.ArrayLike, k: int) -> tuple[FloatArray, list[list[str]]]:
         """See `Index`."""
-        from mien.gallery.index import top_people
+        from mien.gallery.search.index import top_people
 
         probes = exact.prepared(queries, self._exact.dimension, self._exact.metric)
         return self._exact.read(lambda rows: top_people(rows, probes, k, self._nearest))

@@ -35,9 +35,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import GalleryBusyError
-from mien.gallery.exact import NOWHERE, Rows
 from mien.gallery.records import Changes
-from mien.gallery.table import Plan, capacity_for, fallow, followed, nothing, plan, squares_of
+from mien.gallery.search.exact import NOWHERE, Rows
+from mien.gallery.search.table import Plan, capacity_for, fallow, followed, nothing, plan, squares_of
 from mien.ops.atomic import written_whole
 
 _MAGIC = b"mienvec1"  # the last digit is the version of the layout

@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from mien.errors import GalleryError
-from mien.gallery.exact import NOWHERE, Codes, Rows, prepared
 from mien.gallery.records import Changes, Ids
+from mien.gallery.search.exact import NOWHERE, Codes, Rows, prepared
 from mien.types import FloatArray
 
 Answer = TypeVar("Answer")

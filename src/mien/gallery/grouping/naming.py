@@ -11,8 +11,8 @@ import numpy as np
 from mien.errors import GalleryModelError, ImageError
 from mien.gallery import editing, enrolment
 from mien.gallery.enrolment import Enrolment, Terms
-from mien.gallery.face_file import MadeBy
 from mien.gallery.gallery import Gallery
+from mien.gallery.grouping.face_file import MadeBy
 from mien.gallery.kept_crops import make_crop
 from mien.gallery.records import GalleryInfo, NewFace
 from mien.ops.image import load_image, read_image_bytes

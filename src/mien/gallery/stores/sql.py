@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from mien.errors import GalleryError, GalleryKeyError
-from mien.gallery import rows as mapping
 from mien.gallery.records import Changes, Event, Face, GalleryInfo, Ids, NewFace, Person, Undo
-from mien.gallery.rows import EVENT_COLUMNS, INFO_COLUMNS, PERSON_COLUMNS, UNDO_COLUMNS, Row, shown, stamp
-from mien.gallery.store import Cipher
+from mien.gallery.stores import rows as mapping
+from mien.gallery.stores.protocol import Cipher
+from mien.gallery.stores.rows import EVENT_COLUMNS, INFO_COLUMNS, PERSON_COLUMNS, UNDO_COLUMNS, Row, shown, stamp
 from mien.types import FloatArray
 
 _CHUNK = 5000

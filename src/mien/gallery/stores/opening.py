@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from mien.errors import GalleryError
-from mien.gallery.address import Address, means_database, not_an_address
 from mien.gallery.records import GalleryInfo
-from mien.gallery.sql import check_key
-from mien.gallery.store import Cipher, Store
+from mien.gallery.stores.address import Address, means_database, not_an_address
+from mien.gallery.stores.protocol import Cipher, Store
+from mien.gallery.stores.sql import check_key
 from mien.ops.files import printable
 
 _POSTGRES = ("postgresql://", "postgres://")
@@ -58,7 +58,7 @@ def file_of(url: str | os.PathLike[str]) -> Path | None:
 def _open_file(
     path: Path, create: GalleryInfo | None, cipher: Cipher | None, timeout: float, *, readonly: bool
 ) -> Store:
-    from mien.gallery import sqlite
+    from mien.gallery.stores import sqlite
 
     if not os.path.lexists(path):
         if create is None or readonly:
@@ -70,7 +70,7 @@ def _open_file(
 def _open_database(
     url: str, create: GalleryInfo | None, cipher: Cipher | None, timeout: float, *, readonly: bool
 ) -> Store:
-    from mien.gallery.postgres import PostgresStore
+    from mien.gallery.stores.postgres import PostgresStore
 
     return PostgresStore(Address.parse(url), create=create, cipher=cipher, timeout=timeout, readonly=readonly)
 

@@ -11,9 +11,9 @@ from itertools import combinations
 import numpy as np
 
 from mien.errors import DataError
-from mien.gallery.clustering import Clusters, cluster
-from mien.gallery.face_file import MadeBy
-from mien.gallery.groups import FaceKey, Groups
+from mien.gallery.grouping.clustering import Clusters, cluster
+from mien.gallery.grouping.face_file import MadeBy
+from mien.gallery.grouping.groups import FaceKey, Groups
 from mien.models.base import Record
 from mien.models.density import DensityScale, read_fitted
 from mien.types import Faces, FloatArray

@@ -9,11 +9,11 @@ from threading import Lock
 import numpy as np
 
 from mien.gallery.decision import NOBODY, Ints, Rule, match
-from mien.gallery.exact import NOWHERE
-from mien.gallery.index import Index, catch_up, open_index
 from mien.gallery.privacy import everybody
 from mien.gallery.records import Changes, GalleryInfo
-from mien.gallery.store import Reader, Store
+from mien.gallery.search.exact import NOWHERE
+from mien.gallery.search.index import Index, catch_up, open_index
+from mien.gallery.stores.protocol import Reader, Store
 from mien.ops import similarity
 from mien.types import FloatArray
 

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from mien.errors import GalleryBusyError, GalleryError
-from mien.gallery import schema
-from mien.gallery.address import Address, not_an_address
 from mien.gallery.records import GalleryInfo, Ids
-from mien.gallery.rows import INFO_COLUMNS, Row, from_info, shown
-from mien.gallery.sqlstore import SqlStore
-from mien.gallery.store import Cipher
+from mien.gallery.stores import schema
+from mien.gallery.stores.address import Address, not_an_address
+from mien.gallery.stores.protocol import Cipher
+from mien.gallery.stores.rows import INFO_COLUMNS, Row, from_info, shown
+from mien.gallery.stores.sqlstore import SqlStore
 from mien.types import FloatArray
 
 try:

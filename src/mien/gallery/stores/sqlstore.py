@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from mien.errors import GalleryError
-from mien.gallery.sql import Connection, SqlReader, SqlWriter
-from mien.gallery.store import Cipher
+from mien.gallery.stores.protocol import Cipher
+from mien.gallery.stores.sql import Connection, SqlReader, SqlWriter
 
 _left_behind: list[object] = []
 """Connections that belong to a parent process: a child must neither use nor close them."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from mien.errors import DataError, GalleryError
-from mien.gallery.face_file import MadeBy, is_digest, read_faces
+from mien.gallery.grouping.face_file import MadeBy, is_digest, read_faces
 from mien.gallery.records import NewFace
 from mien.ops.atomic import write_whole
 from mien.ops.files import printable

@@ -17,12 +17,12 @@ from typing import Any
 from urllib.parse import quote
 
 from mien.errors import GalleryBusyError, GalleryError
-from mien.gallery import schema
 from mien.gallery.records import GalleryInfo, Ids
-from mien.gallery.rows import INFO_COLUMNS, Row, from_info
-from mien.gallery.sql import packed, unpacked
-from mien.gallery.sqlstore import SqlStore
-from mien.gallery.store import Cipher
+from mien.gallery.stores import schema
+from mien.gallery.stores.protocol import Cipher
+from mien.gallery.stores.rows import INFO_COLUMNS, Row, from_info
+from mien.gallery.stores.sql import packed, unpacked
+from mien.gallery.stores.sqlstore import SqlStore
 from mien.ops.atomic import sync_folder
 from mien.ops.files import printable
 from mien.types import FloatArray

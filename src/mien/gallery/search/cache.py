@@ -11,12 +11,12 @@ import os
 from pathlib import Path
 
 from mien.errors import GalleryError
-from mien.gallery.index import erase_cache
-from mien.gallery.opening import file_of
 from mien.gallery.records import GalleryInfo
-from mien.gallery.searching import Searcher
-from mien.gallery.store import Store
-from mien.gallery.vector_file import FileTable, blank, blank_leftovers, graph_file
+from mien.gallery.search.index import erase_cache
+from mien.gallery.search.searching import Searcher
+from mien.gallery.search.vector_file import FileTable, blank, blank_leftovers, graph_file
+from mien.gallery.stores.opening import file_of
+from mien.gallery.stores.protocol import Store
 from mien.ops.files import printable
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mien.analyzer import FaceAnalyzer, FileResult
 from mien.errors import DataError
-from mien.gallery.face_file import MadeBy, read_faces, write_faces
+from mien.gallery.grouping.face_file import MadeBy, read_faces, write_faces
 from mien.ops.files import printable
 from mien.ops.image import picture_digest
 from mien.types import Faces

@@ -15,10 +15,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mien.gallery import exact
-from mien.gallery.exact import NOWHERE, Rows, Template
 from mien.gallery.records import Changes, Ids
-from mien.gallery.table import Answer, MemoryTable, Table, read
+from mien.gallery.search import exact
+from mien.gallery.search.exact import NOWHERE, Rows, Template
+from mien.gallery.search.table import Answer, MemoryTable, Table, read
 from mien.types import FloatArray
 
 _log = logging.getLogger(__name__)
@@ -104,8 +104,8 @@ def open_index(
         raise ValueError(f'no metric {metric!r}; there are "l2" and "cosine"')
     table = _table(dimension, metric, cache, gallery_id)
     if approximate:
-        from mien.gallery.approximate import ApproximateIndex
-        from mien.gallery.vector_file import graph_file
+        from mien.gallery.search.approximate import ApproximateIndex
+        from mien.gallery.search.vector_file import graph_file
 
         file = None if cache is None else graph_file(cache)
         return ApproximateIndex(ExactIndex(dimension, metric, table), file, gallery_id)
@@ -119,7 +119,7 @@ def erase_cache(cache: Path) -> None:
         GalleryBusyError: others have been writing to it for longer than we wait.
         OSError: it cannot be removed.
     """
-    from mien.gallery.vector_file import FileTable, blank, blank_leftovers, graph_file
+    from mien.gallery.search.vector_file import FileTable, blank, blank_leftovers, graph_file
 
     blank(graph_file(cache))
     blank_leftovers(cache)
@@ -145,7 +145,7 @@ def catch_up(index: Index, changes: Callable[[int], Changes]) -> None:
 def _table(dimension: int, metric: str, cache: Path | None, gallery_id: str) -> Table:
     if cache is None or os.name == "nt":  # Windows lets no file be replaced that is mapped
         return MemoryTable(dimension, metric)
-    from mien.gallery.vector_file import FileTable
+    from mien.gallery.search.vector_file import FileTable
 
     return FileTable(cache, gallery_id, dimension, metric)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mien.errors import ImageError, MienError
-from mien.gallery.groups import FaceKey, Groups
+from mien.gallery.grouping.groups import FaceKey, Groups
 from mien.models.base import CropSpec
 from mien.ops import align
 from mien.ops.files import printable

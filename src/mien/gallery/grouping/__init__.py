@@ -1,0 +1,1 @@
+"""Groups of unknown people in a folder of pictures: found, kept, shown, and named into a gallery."""

@@ -1,0 +1,1 @@
+"""Search among the faces of a gallery: exact and approximate, in memory and in a mapped file."""
