@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mien.datasets import open_image_set
 from mien.evaluation.expression import evaluate_expression
-from mien.models.classifier import CropClassifier, embed_card, write_card_beside
+from mien.models.cards import embed_card, write_card_beside
+from mien.models.classifier import CropClassifier
 from mien.training.reports import summary
 
 WEIGHTS = Path("src/mien/models/weights")
@@ -53,7 +54,7 @@ def main(model: Path, validation: Path) -> None:
     WEIGHTS.mkdir(exist_ok=True)
     target = WEIGHTS / f"{card.name}.onnx"
     target.write_bytes(embed_card(data, card))
-    write_card_beside(target)
+    write_card_beside(target, card)
     print({name: value for name, value in figures.items() if name != "per_class"})
 
 

@@ -12,6 +12,7 @@ import mien
 
 def test_public_names_are_these():
     assert sorted(mien.__all__) == [
+        "Ages",
         "Candidate",
         "DataError",
         "DeviceError",
@@ -26,6 +27,7 @@ def test_public_names_are_these():
         "GalleryError",
         "GalleryKeyError",
         "GalleryModelError",
+        "Genders",
         "Identification",
         "ImageDecodeError",
         "ImageError",

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from mien.types import Expressions, Faces, Verification
+from mien.answers import Expressions
+from mien.types import Faces, Verification
 
 
 def faces(n: int, dimensions: int | None = None) -> Faces:
@@ -101,18 +102,18 @@ def test_expressions_are_selected_as_faces_are():
 
 
 def test_expressions_of_a_wrong_shape_are_refused():
-    with pytest.raises(ValueError, match="expression scores"):
+    with pytest.raises(ValueError, match="scores of classes"):
         Expressions(("calm", "glad"), np.zeros((2, 3)), 0.5)
     with pytest.raises(ValueError, match="labels"):
         Expressions((), np.zeros((2, 0)), 0.5)
     with pytest.raises(ValueError, match="of 2 faces, expected 3"):
-        faces(3).with_expressions(expressions(2))
+        faces(3).with_answers(expressions=expressions(2))
     with pytest.raises(ValueError, match="read-only"):
         expressions(2).scores[0] = 1
 
 
 def test_faces_carry_their_expressions():
-    three = faces(3, dimensions=2).with_expressions(expressions(3))
+    three = faces(3, dimensions=2).with_answers(expressions=expressions(3))
     assert three[1].expressions.names == ["calm"]
     assert three[np.array([2, 0])].expressions.scores.tolist() == three.expressions.scores[[2, 0]].tolist()
     assert three.largest().expressions.scores.tolist() == [[0.5, 0.5]]
@@ -121,7 +122,7 @@ def test_faces_carry_their_expressions():
 
 
 def test_expressions_in_dicts():
-    one = faces(1).with_expressions(Expressions(("calm", "glad"), [[0.123456, 0.876544]], 0.9))
+    one = faces(1).with_answers(expressions=Expressions(("calm", "glad"), [[0.123456, 0.876544]], 0.9))
     (face,) = one.to_dicts()
     assert face["expression"] == {
         "label": "uncertain",
@@ -130,7 +131,7 @@ def test_expressions_in_dicts():
     }
     json.dumps(face)
     assert "expression" not in faces(1).to_dicts()[0]
-    assert faces(0).with_expressions(expressions(0)).to_dicts() == []
+    assert faces(0).with_answers(expressions=expressions(0)).to_dicts() == []
 
 
 def test_verification_as_a_dict():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer, FileResult
+    from mien.answers import Ages, Expressions, Genders
     from mien.errors import (
         DataError,
         DeviceError,
@@ -38,16 +39,17 @@ if TYPE_CHECKING:
     from mien.models.store import WeightsStore
     from mien.ops.draw import draw_faces
     from mien.ops.image import load_image, save_image
-    from mien.types import Expressions, Faces, Verification
+    from mien.types import Faces, Verification
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Ages": "mien.answers",
     "Candidate": "mien.gallery.decision",
     "DataError": "mien.errors",
     "DeviceError": "mien.errors",
     "Enrolment": "mien.gallery.enrolment",
-    "Expressions": "mien.types",
+    "Expressions": "mien.answers",
     "Face": "mien.gallery.records",
     "FaceAnalyzer": "mien.analyzer",
     "Faces": "mien.types",
@@ -57,6 +59,7 @@ _HOMES = {
     "GalleryError": "mien.errors",
     "GalleryKeyError": "mien.errors",
     "GalleryModelError": "mien.errors",
+    "Genders": "mien.answers",
     "Identification": "mien.gallery.decision",
     "ImageDecodeError": "mien.errors",
     "ImageError": "mien.errors",
@@ -75,6 +78,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Ages",
     "Candidate",
     "DataError",
     "DeviceError",
@@ -89,6 +93,7 @@ __all__ = [
     "GalleryError",
     "GalleryKeyError",
     "GalleryModelError",
+    "Genders",
     "Identification",
     "ImageDecodeError",
     "ImageError",

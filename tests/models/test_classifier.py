@@ -14,14 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mien.errors import ModelError, WeightsError
 from mien.models.base import BundledSource, CropSpec, RuntimeOptions
-from mien.models.classifier import (
-    ClassifierCard,
-    CropClassifier,
-    check_labels,
-    embed_card,
-    read_card_beside,
-    write_card_beside,
-)
+from mien.models.cards import embed_card, read_card_beside, refuse_labels, write_card_beside
+from mien.models.classifier import ClassifierCard, CropClassifier
 from tests.models.tiny_classifier import LABELS, SCALE, TEMPLATE, card, graph, network, with_changes, with_metadata
 
 OPTIONS = RuntimeOptions(threads=1)
@@ -145,9 +139,9 @@ def test_values_are_checked_where_a_card_is_made_too():
 
 
 def test_labels_can_be_checked_before_anything_is_trained():
-    check_labels(["a", "b"])
+    refuse_labels(["a", "b"])
     with pytest.raises(ModelError, match="call that class otherwise"):
-        check_labels(["a", "uncertain"])
+        refuse_labels(["a", "uncertain"])
 
 
 def test_probabilities_are_the_softmax_of_logits_by_temperature():
@@ -303,9 +297,9 @@ def test_embedding_a_card_replaces_the_one_that_was_there():
 def test_the_card_beside_a_network(tmp_path):
     path = tmp_path / "tiny.onnx"
     path.write_bytes(network())
-    beside = write_card_beside(path)
+    beside = write_card_beside(path, card())
     assert beside == tmp_path / "tiny.json"
-    found, weights = read_card_beside(beside)
+    found, weights = read_card_beside(beside, ClassifierCard)
     assert found == card()
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert weights.size == path.stat().st_size
@@ -315,16 +309,16 @@ def test_the_card_beside_a_network(tmp_path):
     assert values == json.loads(card().to_json())
     path.rename(tmp_path / "other.onnx")
     with pytest.raises(ModelError, match=r"name the file tiny\.onnx"):
-        write_card_beside(tmp_path / "other.onnx")
+        write_card_beside(tmp_path / "other.onnx", card())
 
 
 @pytest.mark.parametrize("about", [..., 3, {}, {"sha256": "x", "size": 1}, {"sha256": HASH, "size": -1}])
 def test_a_card_beside_nothing_is_refused(tmp_path, about):
     (tmp_path / "tiny.json").write_text(with_changes(file=about))
     with pytest.raises(ModelError, match="'file'"):
-        read_card_beside(tmp_path / "tiny.json")
+        read_card_beside(tmp_path / "tiny.json", ClassifierCard)
     with pytest.raises(ModelError, match="cannot read the card"):
-        read_card_beside(tmp_path / "nowhere.json")
+        read_card_beside(tmp_path / "nowhere.json", ClassifierCard)
 
 
 def test_a_graph_that_fails_is_said_once(capfd):

@@ -9,7 +9,8 @@ from mien import ModelError, UnknownModelError, WeightsError
 from mien.models import expression, registry
 from mien.models.base import RuntimeOptions
 from mien.models.card import card as card_page
-from mien.models.classifier import CropClassifier, write_card_beside
+from mien.models.cards import write_card_beside
+from mien.models.classifier import CropClassifier
 from mien.models.store import WeightsStore
 from mien.ops import align
 from mien.types import Faces
@@ -32,7 +33,7 @@ def shipped(tmp_path):
     metrics = {"FER+ validation": {"accuracy": 0.91234, "per_class": PER_CLASS}}
     this = card(name="mien-s", metrics=metrics, parents={"a trunk": "cd" * 32}, calibration="held-out pictures")
     (tmp_path / "mien-s.onnx").write_bytes(network(this))
-    write_card_beside(tmp_path / "mien-s.onnx")
+    write_card_beside(tmp_path / "mien-s.onnx", this)
     return tmp_path
 
 
@@ -84,7 +85,7 @@ def test_a_missing_card_or_another_models_is_said(tmp_path):
     with pytest.raises(ModelError, match="cannot read the card"):
         expression.bundled(tmp_path)
     (tmp_path / "tiny.onnx").write_bytes(network())
-    write_card_beside(tmp_path / "tiny.onnx").rename(tmp_path / "mien-s.json")
+    write_card_beside(tmp_path / "tiny.onnx", card()).rename(tmp_path / "mien-s.json")
     with pytest.raises(ModelError, match="is the card of 'tiny'"):
         expression.bundled(tmp_path)
 

@@ -8,7 +8,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from mien.models.base import CropSpec
-from mien.models.classifier import ClassifierCard, embed_card
+from mien.models.cards import embed_card
+from mien.models.classifier import ClassifierCard
 
 LABELS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 TEMPLATE = ((14.5, 18.9), (32.5, 18.9), (23.5, 28.6), (16.3, 36.0), (30.7, 36.0))

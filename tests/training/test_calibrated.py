@@ -9,7 +9,10 @@ from mien.models.classifier import ClassifierCard
 from mien.training.calibrated import calibrated
 from mien.training.framing import face_template
 
-CARD = ClassifierCard("x", "expression", ("a", "b"), CropSpec(48, face_template(48)), 1, 0, "cnn2", "", "", "")
+CARD = ClassifierCard(
+    name="x", task="expression", labels=("a", "b"), crop=CropSpec(48, face_template(48)), temperature=1, threshold=0,
+    architecture="cnn2", training_data="", licence="", limits="",
+)  # fmt: skip
 
 
 def test_few_pictures_that_are_all_right_do_not_make_it_certain():

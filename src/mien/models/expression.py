@@ -12,18 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from mien.answers import Expressions
 from mien.errors import ModelError, WeightsError
 from mien.models import _onnx
 from mien.models.base import ModelEntry, Record, RuntimeOptions, WeightsFile
-from mien.models.classifier import ClassifierCard, CropClassifier, read_card_beside
-from mien.ops import align
-from mien.types import Expressions, Faces, ImageArray, Transforms
+from mien.models.cards import read_card_beside
+from mien.models.classifier import ClassifierCard, CropClassifier
+from mien.models.crop_network import over_faces
+from mien.types import Faces, ImageArray
 
 TASK = "expression"
 SHIPPED = "mien-s"
 """Name of the network that comes with mien."""
 
-_BATCH = 32
 _PER_CLASS = "per_class"
 _WEIGHTS = Path(__file__).with_name("weights")
 
@@ -55,26 +56,12 @@ class FaceClassifier:
         Raises:
             ModelError: the network fails, or gives what are no scores.
         """
-        crop, template = self.network.card.crop, self.network.card.crop.template_array()
-        transforms = [align.crop_transforms(f, template, crop.size) for f in faces]
-        pending = [(i, k) for i, f in enumerate(faces) for k in range(len(f))]
-        scores = np.zeros((len(pending), len(self.network.labels)), dtype=np.float32)
-        for start in range(0, len(pending), _BATCH):
-            chunk = pending[start : start + _BATCH]
-            crops = _cut(images, transforms, chunk, crop.size)
-            scores[start : start + _BATCH] = self.network(crops)
-        parts = np.split(scores, np.cumsum([len(f) for f in faces])[:-1]) if faces else []
+        network = self.network
+        answers = over_faces(images, faces, network.card.crop, lambda crops: {TASK: network(crops)})
         return [
-            f.with_expressions(Expressions(self.network.labels, part, self.network.threshold))
-            for f, part in zip(faces, parts, strict=True)
+            f.with_answers(expressions=Expressions(network.labels, answer[TASK], network.threshold))
+            for f, answer in zip(faces, answers, strict=True)
         ]
-
-
-def _cut(
-    images: Sequence[ImageArray], transforms: Sequence[Transforms], chosen: Sequence[tuple[int, int]], size: int
-) -> ImageArray:
-    """(N, S, S, 3): the crops of the chosen faces, as (picture, face)."""
-    return np.concatenate([align.extract_crops(images[i], transforms[i][k : k + 1], size) for i, k in chosen])
 
 
 def bundled(folder: Path = _WEIGHTS) -> ModelEntry:
@@ -84,7 +71,7 @@ def bundled(folder: Path = _WEIGHTS) -> ModelEntry:
         ModelError: its card is missing or damaged.
     """
     path = folder / f"{SHIPPED}.json"
-    card, weights = read_card_beside(path)
+    card, weights = read_card_beside(path, ClassifierCard)
     if card.task != TASK or card.name != SHIPPED:
         raise ModelError(f"{path} is the card of {card.name!r} for {card.task!r}")
     return ModelEntry(_record(card, weights), CropClassifier)

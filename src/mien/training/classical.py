@@ -21,7 +21,8 @@ from mien.datasets.base import ImageSet, IndexArray
 from mien.errors import DataError, ImageError, MienError
 from mien.evaluation.expression import Cut, SquareCutter
 from mien.models.base import CropSpec
-from mien.models.classifier import ClassifierCard, CropClassifier, check_labels, embed_card
+from mien.models.cards import embed_card, refuse_labels
+from mien.models.classifier import ClassifierCard, CropClassifier
 from mien.training.calibrated import calibrated
 from mien.training.classical_graph import ForestHead, Head, KernelHead, LinearHead, NeighbourHead, build
 from mien.training.features import FeatureSpec, describe
@@ -176,7 +177,7 @@ def train_classical(
     options = options or ClassicalOptions()
     if classifier not in CLASSIFIERS:
         raise DataError(f"no classifier {classifier!r}: choose one of {', '.join(CLASSIFIERS)}")
-    check_labels(images.labels)
+    refuse_labels(images.labels)
     if validation is not None and validation.labels != images.labels:
         raise DataError(f"{validation.name} has other classes than {images.name}")
     rng = np.random.default_rng(seed)

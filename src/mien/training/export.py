@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from mien.errors import ModelError
 from mien.models.base import RuntimeOptions
-from mien.models.classifier import ClassifierCard, CropClassifier, embed_card
+from mien.models.cards import embed_card
+from mien.models.classifier import ClassifierCard, CropClassifier
 from mien.types import FloatArray, ImageArray
 
 _OPSET = 17

@@ -21,7 +21,8 @@ from mien.errors import DataError, DeviceError, ModelError
 from mien.evaluation.expression import Cut, ExpressionReport, SquareCutter, evaluate_expression
 from mien.models._onnx import read_own
 from mien.models.base import CropSpec
-from mien.models.classifier import ClassifierCard, CropClassifier, check_labels, embed_card
+from mien.models.cards import embed_card, refuse_labels
+from mien.models.classifier import ClassifierCard, CropClassifier
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
 from mien.ops.atomic import write_whole
@@ -111,7 +112,7 @@ def open_parts(
             f"the validation part has the classes {', '.join(held.labels)}; training has {', '.join(training.labels)}"
         )
     try:
-        check_labels(training.labels)
+        refuse_labels(training.labels)
     except ModelError as error:  # which blames a card: here it is the names of the user's folders
         raise DataError(f"{training.name}: classes that no model can have ({str(error).partition(': ')[2]})") from error
     training, held = training.for_training(), held.for_measuring()

@@ -1,0 +1,165 @@
+"""What models say of N faces: structs of arrays, one kind for each question; index one to select faces.
+
+`Faces` carries them, and their `to_dicts` make its JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+_Floats = npt.NDArray[np.float32]
+Index = int | slice | npt.NDArray[Any]
+"""Selects faces: an integer, a slice, a boolean mask or an integer array."""
+
+UNCERTAIN = "uncertain"
+"""The answer of a classifier whose confidence is under its threshold."""
+
+_DECIMALS_SCORES = 4
+_DECIMALS_YEARS = 1
+
+
+def slots(index: Index, n: int) -> slice | npt.NDArray[Any]:
+    """An index that keeps the axis, also where it is an integer."""
+    return np.array([range(n)[index]]) if isinstance(index, (int, np.integer)) else index
+
+
+def frozen(name: str, value: object, shape: tuple[int | None, ...]) -> _Floats:
+    """Copy to a read-only float32 array of `shape` (None: any length).
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    array = np.array(value, dtype=np.float32)
+    if array.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    array.flags.writeable = False
+    return array
+
+
+def rounded(array: _Floats, decimals: int) -> Any:
+    """JSON-ready numbers."""
+    return np.round(array.astype(np.float64), decimals).tolist()
+
+
+class Answers:
+    """What all of them have in common: as many answers as faces, and a way to select some."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self._arrays().values())))
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[i : i + 1] for i in range(len(self)))
+
+    def __getitem__(self, index: Index) -> Self:
+        """Select faces, as `Faces` does; the result is always of the same kind."""
+        chosen = slots(index, len(self))
+        return replace(self, **{name: array[chosen] for name, array in self._arrays().items()})  # type: ignore[type-var]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One JSON-ready dict per face."""
+        raise NotImplementedError
+
+    def _arrays(self) -> dict[str, _Floats]:
+        """The fields that have a row for each face."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Classes(Answers):
+    """Which of several classes each face belongs to.
+
+    Attributes:
+        labels: the C classes, in the order of the scores.
+        scores: (N, C) float32, calibrated probabilities.
+        threshold: confidence below which the answer is "uncertain".
+
+    Raises:
+        ValueError: there are not as many scores as labels.
+    """
+
+    labels: tuple[str, ...]
+    scores: _Floats
+    threshold: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if not self.labels:
+            raise ValueError("labels are empty")
+        object.__setattr__(self, "scores", frozen("scores of classes", self.scores, (None, len(self.labels))))
+
+    def __repr__(self) -> str:
+        shown = [f"{name} {p:.2f}" for name, p in zip(self.names[:5], self.confidence, strict=False)]
+        return f"{type(self).__name__}({', '.join(shown)}{', ...' if len(self) > 5 else ''})"
+
+    @property
+    def top(self) -> npt.NDArray[np.int64]:
+        """(N,) int64: the most probable class of each face, as a position in `labels`, however probable."""
+        best: npt.NDArray[np.int64] = self.scores.argmax(axis=1).astype(np.int64)
+        return best
+
+    @property
+    def confidence(self) -> _Floats:
+        """(N,) float32: the probability of `top`."""
+        highest: _Floats = self.scores.max(axis=1)
+        return highest
+
+    @property
+    def names(self) -> list[str]:
+        """The answer for each face: a label, or "uncertain" where the confidence is under the threshold."""
+        pairs = zip(self.top, self.confidence, strict=True)
+        return [self.labels[i] if p >= self.threshold else UNCERTAIN for i, p in pairs]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One JSON-ready dict per face: the answer, how sure it is, and all classes."""
+        answers = zip(self.names, self.confidence, self.scores, strict=True)
+        return [
+            {
+                "label": name,
+                "confidence": round(float(confidence), _DECIMALS_SCORES),
+                "scores": dict(zip(self.labels, rounded(scores, _DECIMALS_SCORES), strict=True)),
+            }
+            for name, confidence, scores in answers
+        ]
+
+
+class Expressions(Classes):
+    """What faces show: see `Classes`."""
+
+
+class Genders(Classes):
+    """How faces are perceived, as the raters of the training data saw them: see `Classes`."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ages(Answers):
+    """How old each face looks.
+
+    Attributes:
+        years: (N,) float32.
+        sd: (N,) float32, standard deviation of what the model holds possible, in years.
+
+    Raises:
+        ValueError: there are not as many of both.
+    """
+
+    years: _Floats
+    sd: _Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "years", frozen("years", self.years, (None,)))
+        object.__setattr__(self, "sd", frozen("sd", self.sd, (len(self.years),)))
+
+    def __repr__(self) -> str:
+        shown = [f"{years:.0f} ± {sd:.0f}" for years, sd in zip(self.years[:5], self.sd, strict=False)]
+        return f"Ages({', '.join(shown)}{', ...' if len(self) > 5 else ''})"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One JSON-ready dict per face."""
+        pairs = zip(rounded(self.years, _DECIMALS_YEARS), rounded(self.sd, _DECIMALS_YEARS), strict=True)
+        return [{"years": years, "sd": sd} for years, sd in pairs]
