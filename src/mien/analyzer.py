@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
 from threading import Lock
-from typing import Literal, overload
+from typing import Generic, Literal, TypeVar, overload
 
 import numpy as np
 
@@ -27,6 +27,25 @@ from mien.types import SCHEMA, Faces, FloatArray, ImageArray, Verification
 
 Task = Literal["detect", "expression", "embed"]
 TASKS: tuple[Task, ...] = ("detect", "expression", "embed")
+Describe = Callable[[Sequence[ImageArray], Sequence[Faces]], list[Faces]]
+"""Pictures and the faces of each to the same faces, described."""
+_Model_co = TypeVar("_Model_co", covariant=True)
+
+
+class _Lazy(Generic[_Model_co]):
+    """A model that is loaded when it is first asked for: once, also where threads race for it."""
+
+    def __init__(self, load: Callable[[], _Model_co]) -> None:
+        self._load = load
+        self._lock = Lock()
+
+    def __call__(self) -> _Model_co:
+        with self._lock:
+            return self._model
+
+    @cached_property
+    def _model(self) -> _Model_co:
+        return self._load()
 
 
 @dataclass(frozen=True)
@@ -96,52 +115,50 @@ class FaceAnalyzer:
         self._mode: Mode = "accurate" if accurate else "fast"
         self._options = RuntimeOptions(threads=threads or default_threads(), device=device)
         self._store = store or WeightsStore()
-        self._loading = {"detector": Lock(), "embedder": Lock(), "expression": Lock()}
+        self._detector = _Lazy(self._load_detector)
+        self._embedder = _Lazy(self._load_embedder)
+        self._expression = _Lazy(self._load_expression)
+        self._stages: Mapping[Task, _Lazy[Describe]] = {"expression": self._expression, "embed": self._embedder}
 
     @property
     def detector(self) -> Detector:
         """The detector, loaded on first use."""
-        with self._loading["detector"]:
-            return self._detector
+        return self._detector()
 
     @property
     def embedder(self) -> FaceEmbedder:
         """The embedder, loaded on first use."""
-        with self._loading["embedder"]:
-            return self._embedder
+        return self._embedder()
 
     @property
     def expression(self) -> FaceClassifier:
         """The expression model, loaded on first use."""
-        with self._loading["expression"]:
-            return self._expression
+        return self._expression()
 
     @cached_property
     def _expression_entry(self) -> ModelEntry:
         return registry.entry(self._names["expression"], "expression")
 
-    @cached_property
-    def _expression(self) -> FaceClassifier:
+    def _load_expression(self) -> FaceClassifier:
         return registry.load_expression(self._expression_entry, self._store, self._options)
 
-    @cached_property
-    def _detector(self) -> Detector:
+    def _load_detector(self) -> Detector:
         return registry.load_detector(
             self._detector_entry, self._store, self._options, size=self._size, threshold=self._threshold
         )
 
-    @cached_property
-    def _embedder(self) -> FaceEmbedder:
+    def _load_embedder(self) -> FaceEmbedder:
         return registry.load_embedder(self._embedder_entry, self._store, self._options, mode=self._mode)
+
+    def _wanted(self) -> list[_Lazy[Describe]]:
+        """What describes faces, in the order in which it does; each once, also where it answers two questions."""
+        return list(dict.fromkeys(self._stages[task] for task in TASKS if task in self._only and task in self._stages))
 
     def load(self) -> FaceAnalyzer:
         """Load every model that will be needed, all at once; returns itself."""
-        load: dict[Task, Callable[[], object]] = {
-            "embed": lambda: self.embedder,
-            "expression": lambda: self.expression,
-        }
-        with ThreadPoolExecutor(len(load)) as pool:
-            others = [pool.submit(load[task]) for task in load if task in self._only]
+        wanted = self._wanted()
+        with ThreadPoolExecutor(len(wanted) or 1) as pool:
+            others = [pool.submit(model) for model in wanted]
             _ = self.detector
             for other in others:
                 other.result()
@@ -169,9 +186,9 @@ class FaceAnalyzer:
 
     def _analyze(self, images: Sequence[ImageArray]) -> list[Faces]:
         faces = self.detector(images)
-        if "expression" in self._only:
-            faces = self.expression(images, faces)
-        return self.embedder(images, faces) if "embed" in self._only else faces
+        for model in self._wanted():
+            faces = model()(images, faces)
+        return faces
 
     def similarity(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """Similarity in [-1, 1] of embeddings (..., D) and (..., D), broadcast."""
