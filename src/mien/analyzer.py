@@ -15,6 +15,8 @@ import numpy as np
 
 from mien.errors import MienError, NoFaceError
 from mien.models import registry
+from mien.models.attributes import SHIPPED as SHIPPED_ATTRIBUTES
+from mien.models.attributes import FaceAttributes
 from mien.models.base import Detector, ModelEntry, RuntimeOptions
 from mien.models.detection import DEFAULT_SIZE, InputSize
 from mien.models.embedding import FaceEmbedder, Mode
@@ -25,8 +27,10 @@ from mien.ops.files import printable
 from mien.ops.image import ImageSource, load_image
 from mien.types import SCHEMA, Faces, FloatArray, ImageArray, Verification
 
-Task = Literal["detect", "expression", "embed"]
-TASKS: tuple[Task, ...] = ("detect", "expression", "embed")
+Task = Literal["detect", "expression", "age", "gender", "embed"]
+TASKS: tuple[Task, ...] = ("detect", "expression", "age", "gender", "embed")
+DEFAULT_TASKS: tuple[Task, ...] = ("detect", "expression", "embed")
+"""What is done unless something else is asked for: age and gender are for those who ask."""
 Describe = Callable[[Sequence[ImageArray], Sequence[Faces]], list[Faces]]
 """Pictures and the faces of each to the same faces, described."""
 _Model_co = TypeVar("_Model_co", covariant=True)
@@ -75,7 +79,8 @@ class FaceAnalyzer:
         detector: name of the detector.
         embedder: name of the embedder.
         expression: name of the expression model, or the path of a trained one (.onnx).
-        only: what to do: "detect", "expression" and "embed"; by default all of it.
+        attributes: name of the model for age and gender, likewise.
+        only: what to do, some of `TASKS`; by default `DEFAULT_TASKS`.
         size: longest side in pixels at which pictures are searched for faces, or "full" (crowds).
         threshold: lowest detection score; the detector's own by default.
         accurate: average more views of each face: better embeddings, at a cost (figures: README).
@@ -94,7 +99,8 @@ class FaceAnalyzer:
         detector: str = "centerface",
         embedder: str = "dlib-resnet",
         expression: str = SHIPPED,
-        only: Sequence[Task] = TASKS,
+        attributes: str = SHIPPED_ATTRIBUTES,
+        only: Sequence[Task] = DEFAULT_TASKS,
         size: InputSize = DEFAULT_SIZE,
         threshold: float | None = None,
         accurate: bool = False,
@@ -102,7 +108,7 @@ class FaceAnalyzer:
         device: str = "cpu",
         store: WeightsStore | None = None,
     ) -> None:
-        self._names = {"detector": detector, "embedder": embedder, "expression": expression}
+        self._names = {"detector": detector, "embedder": embedder, "expression": expression, "attributes": attributes}
         self._detector_entry = registry.entry(detector, "detection")
         self._embedder_entry = registry.entry(embedder, "embedding")
         self._only = tuple(only)
@@ -110,6 +116,8 @@ class FaceAnalyzer:
             raise ValueError(f"only is {only!r}; {sorted(unknown)} are not among {TASKS}")
         if "expression" in self._only:
             _ = self._expression_entry  # a wrong name is said now
+        if {"age", "gender"} & set(self._only):
+            _ = self._attributes_entry
         self._size = size
         self._threshold = threshold
         self._mode: Mode = "accurate" if accurate else "fast"
@@ -118,7 +126,13 @@ class FaceAnalyzer:
         self._detector = _Lazy(self._load_detector)
         self._embedder = _Lazy(self._load_embedder)
         self._expression = _Lazy(self._load_expression)
-        self._stages: Mapping[Task, _Lazy[Describe]] = {"expression": self._expression, "embed": self._embedder}
+        self._attributes = _Lazy(self._load_attributes)
+        self._stages: Mapping[Task, _Lazy[Describe]] = {
+            "expression": self._expression,
+            "age": self._attributes,
+            "gender": self._attributes,
+            "embed": self._embedder,
+        }
 
     @property
     def detector(self) -> Detector:
@@ -134,6 +148,18 @@ class FaceAnalyzer:
     def expression(self) -> FaceClassifier:
         """The expression model, loaded on first use."""
         return self._expression()
+
+    @property
+    def attributes(self) -> FaceAttributes:
+        """The model for age and gender, loaded on first use."""
+        return self._attributes()
+
+    @cached_property
+    def _attributes_entry(self) -> ModelEntry:
+        return registry.entry(self._names["attributes"], "attributes")
+
+    def _load_attributes(self) -> FaceAttributes:
+        return registry.load_attributes(self._attributes_entry, self._store, self._options, only=self._only)
 
     @cached_property
     def _expression_entry(self) -> ModelEntry:

@@ -45,7 +45,7 @@ def inputs(faces):
 
 def logits(net, faces):
     with torch.no_grad():
-        return Deployed(net, SIZE, colour=False).eval()(torch.from_numpy(faces)).numpy()
+        return Deployed(net, SIZE, colour=False, widths=[8]).eval()(torch.from_numpy(faces))[0].numpy()
 
 
 def test_an_exported_network_can_be_trained_further(shipped, faces):

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from mien.errors import DataError, DeviceError, ImageDecodeError, MienError, UnknownModelError, WeightsError  # noqa: E402
 from mien.models.base import RuntimeOptions  # noqa: E402
 from mien.models.classifier import CropClassifier  # noqa: E402
-from mien.training import checkpoint, crops, loop, run  # noqa: E402
+from mien.training import checkpoint, crops, loop, run, run_folder  # noqa: E402
 from mien.training.architectures import ARCHITECTURES, architecture  # noqa: E402
 from mien.training.options import TrainingOptions  # noqa: E402
 
@@ -38,7 +38,7 @@ SMALL = TrainingOptions(
 
 
 def prepared(folder, make_set, options=SMALL, n=96):
-    run.prepare_folder(folder, options, resume=False)
+    run_folder.prepare_folder(folder, options, resume=False)
     return run.read_data(make_set(n), make_set(32, seed=1), options, folder)
 
 
@@ -80,7 +80,7 @@ def test_an_interrupted_run_ends_with_the_very_same_weights(tmp_path, make_set, 
         run.train(data, SMALL, folder, name="small", backbone="none", progress=Interrupt(at))
     torch.manual_seed(12345)  # what else happens in the process must not matter
     pieces = run.train(data, SMALL, folder, name="small", backbone="none", resume=True)
-    one, other = (load_file(model.folder / run.WEIGHTS) for model in (whole, pieces))
+    one, other = (load_file(model.folder / run_folder.WEIGHTS) for model in (whole, pieces))
     assert all(torch.equal(one[name], other[name]) for name in one)
     without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in whole.history]
     assert [{k: v for k, v in row.items() if k != "seconds"} for row in pieces.history] == without_time
@@ -114,13 +114,13 @@ def test_a_real_interrupt_waits_for_the_end_of_the_step(tmp_path, make_set, monk
     assert not [thread for thread in threading.enumerate() if thread.name == "mien-batches"]
     pieces = run.train(data, options, folder, name="small", backbone="none", resume=True)
     assert len(calls) == 6
-    one, other = (load_file(model.folder / run.WEIGHTS) for model in (whole, pieces))
+    one, other = (load_file(model.folder / run_folder.WEIGHTS) for model in (whole, pieces))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_seed_gives_one_model(tmp_path, make_set):
     one, same, other = (
-        load_file(trained(tmp_path / name, make_set, replace(SMALL, seed=seed, epochs=1)).folder / run.WEIGHTS)
+        load_file(trained(tmp_path / name, make_set, replace(SMALL, seed=seed, epochs=1)).folder / run_folder.WEIGHTS)
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -155,7 +155,7 @@ def test_patience_ends_a_run_that_gains_nothing(tmp_path, make_set):
 def test_every_architecture_is_exported_as_it_is(tmp_path, make_set, name):
     size = architecture(name).smallest
     options = replace(SMALL, architecture=name, input_size=size, epochs=1, batch=8)
-    run.prepare_folder(tmp_path / "run", options, resume=False)
+    run_folder.prepare_folder(tmp_path / "run", options, resume=False)
     data = run.read_data(make_set(16), make_set(8, seed=1), options, tmp_path / "run")
     model = run.train(data, options, tmp_path / "run", name=name, backbone="none")
     # export() itself refuses a graph that differs: here the check is held against a graph that does differ
@@ -172,14 +172,14 @@ def test_an_export_that_differs_is_not_written(tmp_path, make_set, monkeypatch):
     monkeypatch.setattr(export, "parity", lambda *_: 0.5)
     with pytest.raises(ModelError, match="differs from the network"):
         trained(tmp_path / "run", make_set)
-    assert not (tmp_path / "run" / run.MODEL).exists()
+    assert not (tmp_path / "run" / run_folder.MODEL).exists()
 
 
 def test_a_student_learns_from_its_teacher_alone(tmp_path, make_set):
     teacher = trained(tmp_path / "teacher", make_set)
     options = replace(SMALL, distil=1.0, seed=3, epochs=8)
     folder = tmp_path / "student"
-    run.prepare_folder(folder, options, resume=False)
+    run_folder.prepare_folder(folder, options, resume=False)
     shuffled = make_set(96)
     wrong = replace(shuffled, targets=shuffled.targets[:, ::-1].copy())  # labels that say the opposite
     data = run.read_data(wrong, make_set(32, seed=1), options, folder, unlabelled=make_set(16, seed=5))
@@ -190,7 +190,7 @@ def test_a_student_learns_from_its_teacher_alone(tmp_path, make_set):
 
 def test_a_run_starts_from_the_weights_of_another(tmp_path, make_set):
     first = trained(tmp_path / "first", make_set)
-    weights = first.folder / run.WEIGHTS
+    weights = first.folder / run_folder.WEIGHTS
     data = prepared(tmp_path / "second", make_set)
     options = replace(SMALL, epochs=1, learning_rate=1e-6)
     with pytest.raises(WeightsError, match="say --backbone-sha256"):
@@ -202,7 +202,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, make_set):
     digest = sha256(weights.read_bytes()).hexdigest()
     second = run.train(data, options, tmp_path / "second", name="second", backbone=str(weights), backbone_sha256=digest)
     assert second.report.figures.accuracy == pytest.approx(first.report.figures.accuracy, abs=0.1)
-    assert second.card.parents == {run.WEIGHTS: digest}
+    assert second.card.parents == {run_folder.WEIGHTS: digest}
     with pytest.raises(DataError, match="a run from another backbone"):
         run.train(data, options, tmp_path / "second", name="second", backbone="none", resume=True)
     with pytest.raises(WeightsError, match="not a file"):
@@ -239,11 +239,11 @@ def test_the_trunk_answers_as_dlibs_network_until_it_is_trained(two_faces):
 
 def test_what_is_frozen_stays(tmp_path, make_set):
     options = replace(SMALL, architecture="mien-s", input_size=103, freeze=99, epochs=1, batch=8)
-    run.prepare_folder(tmp_path / "run", options, resume=False)
+    run_folder.prepare_folder(tmp_path / "run", options, resume=False)
     data = run.read_data(make_set(16), make_set(8, seed=1), options, tmp_path / "run")
     torch.manual_seed(options.seed)
     before = architecture("mien-s").build(1, 103, 2).state_dict()
-    after = load_file(run.train(data, options, tmp_path / "run", name="x", backbone="none").folder / run.WEIGHTS)
+    after = load_file(run.train(data, options, tmp_path / "run", name="x", backbone="none").folder / run_folder.WEIGHTS)
     assert torch.equal(before["trunk.blocks.13.second.conv.weight"], after["trunk.blocks.13.second.conv.weight"])
     assert not torch.equal(before["head.weight"], after["head.weight"])
 
@@ -256,7 +256,7 @@ def test_another_run_is_neither_overwritten_nor_resumed(tmp_path, make_set):
     data = prepared(folder, make_set)
     run.train(data, SMALL, folder, name="small", backbone="none")
     with pytest.raises(DataError, match="holds a training run already"):
-        run.prepare_folder(folder, SMALL, resume=False)
+        run_folder.prepare_folder(folder, SMALL, resume=False)
     with pytest.raises(DataError, match=r"epochs was 6, is 5"):
         run.train(data, replace(SMALL, epochs=5), folder, name="small", backbone="none", resume=True)
     other = run.read_data(make_set(96, seed=9), make_set(32, seed=1), SMALL, folder)
@@ -267,9 +267,9 @@ def test_another_run_is_neither_overwritten_nor_resumed(tmp_path, make_set):
 def test_a_refused_resumption_leaves_the_settings_as_they_were(tmp_path, make_set):
     folder = tmp_path / "run"
     trained(folder, make_set)
-    before = (folder / run.SETTINGS).read_bytes()
-    run.prepare_folder(folder, replace(SMALL, epochs=5), resume=True)
-    assert (folder / run.SETTINGS).read_bytes() == before
+    before = (folder / run_folder.SETTINGS).read_bytes()
+    run_folder.prepare_folder(folder, replace(SMALL, epochs=5), resume=True)
+    assert (folder / run_folder.SETTINGS).read_bytes() == before
 
 
 def test_a_checkpoint_that_lacks_something_is_one_line(tmp_path, make_set):
@@ -291,7 +291,7 @@ def test_names_that_are_long_or_equal_fit_into_the_card(tmp_path, make_set):
     again.write_bytes(teacher.read_bytes())
     folder = tmp_path / "run"
     options = replace(SMALL, epochs=1)
-    run.prepare_folder(folder, options, resume=False)
+    run_folder.prepare_folder(folder, options, resume=False)
     held = replace(make_set(16, seed=1), name="v" * 150)
     data = run.read_data(make_set(32), held, options, folder)
     card = run.train(data, options, folder, name="x", backbone="none", teachers=[teacher, again]).card
@@ -301,7 +301,7 @@ def test_names_that_are_long_or_equal_fit_into_the_card(tmp_path, make_set):
 
 def test_resuming_nothing_is_said(tmp_path, make_set):
     with pytest.raises(DataError, match="no checkpoint to resume from"):
-        run.prepare_folder(tmp_path / "nowhere", SMALL, resume=True)
+        run_folder.prepare_folder(tmp_path / "nowhere", SMALL, resume=True)
     assert not (tmp_path / "nowhere").exists()
     data = prepared(tmp_path / "run", make_set)
     with pytest.raises(DataError, match="no checkpoint to resume from"):
@@ -406,7 +406,7 @@ def test_settings_that_do_not_fit_are_said(tmp_path, make_set):
 def test_an_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MienError, match="cannot be made"):
-        run.prepare_folder(tmp_path / "file" / "run", SMALL, resume=False)
+        run_folder.prepare_folder(tmp_path / "file" / "run", SMALL, resume=False)
 
 
 def test_what_the_validation_part_has_is_not_learnt(tmp_path, make_set):
@@ -442,12 +442,12 @@ def test_the_handler_before_gets_the_interrupt(tmp_path, make_set):
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):
     pytest.importorskip("fcntl")
-    with run.held_folder(tmp_path / "run"):
-        with pytest.raises(DataError, match="another run is at work"), run.held_folder(tmp_path / "run"):
+    with run_folder.held_folder(tmp_path / "run"):
+        with pytest.raises(DataError, match="another run is at work"), run_folder.held_folder(tmp_path / "run"):
             pass
-        with run.held_folder(tmp_path / "other"):
+        with run_folder.held_folder(tmp_path / "other"):
             pass
-    with run.held_folder(tmp_path / "run"):  # free again
+    with run_folder.held_folder(tmp_path / "run"):  # free again
         pass
     assert not list((tmp_path / "run").iterdir())
 
@@ -494,7 +494,7 @@ def test_devices_are_no_weights(tmp_path, make_set):
 
 def test_a_batch_that_norms_cannot_take_is_one_line(tmp_path, make_set):
     options = replace(SMALL, architecture="mien-s", input_size=103, epochs=1, batch=1)
-    run.prepare_folder(tmp_path / "run", options, resume=False)
+    run_folder.prepare_folder(tmp_path / "run", options, resume=False)
     data = run.read_data(make_set(2), make_set(2, seed=1), options, tmp_path / "run")
     with pytest.raises(DataError, match="--batch 1: mien-s cannot be trained so"):
         run.train(data, options, tmp_path / "run", name="x", backbone="none")

@@ -12,6 +12,8 @@ from mien.cli.console import counted, print_json, stdout, table
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from mien.analyzer import Task
     from mien.cli.pictures import Described
     from mien.types import Faces
@@ -30,13 +32,17 @@ def analyze(
         str | None,
         typer.Option(
             "--only",
-            help="What to do, separated by commas: detect, expression, embed; detect and expression by default.",
+            help=(
+                "What to do, separated by commas: detect, expression, age, gender, embed;"
+                " detect and expression by default."
+            ),
         ),
     ] = None,
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Include the embeddings in the JSON.")] = False,
     detector: options.Detector = options.DETECTOR,
     embedder: options.Embedder = options.EMBEDDER,
     expression_model: options.ExpressionModel = None,
+    attributes_model: options.AttributesModel = None,
     size: options.Size = options.SIZE,
     min_score: options.MinScore = None,
     accurate: options.Accurate = False,
@@ -51,12 +57,15 @@ def analyze(
     tasks = _tasks(only, embeddings=embeddings)
     if expression_model is not None and "expression" not in tasks:
         raise typer.BadParameter("needs no --only, or one with expression", param_hint="--expression-model")
+    if attributes_model is not None and not {"age", "gender"} & set(tasks):
+        raise typer.BadParameter("needs --only with age or gender", param_hint="--attributes-model")
     if embeddings and not (as_json and "embed" in tasks):
         raise typer.BadParameter("needs --json, and no --only without embed", param_hint="--embeddings")
     analyzer = options.make_analyzer(
         detector=detector,
         embedder=embedder,
         expression=expression_model,
+        attributes=attributes_model,
         only=tasks,
         size=size,
         threshold=min_score,
@@ -72,27 +81,38 @@ def analyze(
 
 
 def _tasks(only: str | None, *, embeddings: bool) -> tuple[Task, ...]:
-    """What to do: as `--only` says, or everything but embeddings, which are there where they are asked for."""
-    from mien.analyzer import TASKS
+    """What to do: as `--only` says, or the usual, with embeddings where they are asked for."""
+    from mien.analyzer import DEFAULT_TASKS
 
-    return options.tasks(only, [task for task in TASKS if task != "embed" or embeddings])
+    return options.tasks(only, [task for task in DEFAULT_TASKS if task != "embed" or embeddings])
 
 
 def _described(faces: Faces, *, embeddings: bool) -> Described:
     """The JSON of the faces, and their labels on an annotated picture."""
     dicts = faces.to_dicts(embeddings=embeddings)
-    shown = [_said(face) or f"{face['score']:.2f}" for face in dicts]
+    shown = [", ".join(filter(None, _said(face))) or f"{face['score']:.2f}" for face in dicts]
     return dicts, [f"{i}  {text}" for i, text in enumerate(shown, 1)]
 
 
-def _said(face: dict[str, Any]) -> str:
-    """The expression of a face in words: "happiness 0.93", "uncertain (sadness 0.41)"; "" where there is none."""
-    if "expression" not in face:
-        return ""
-    answer = face["expression"]
+def _class(answer: dict[str, Any]) -> str:
+    """The class of a face in words: "happiness 0.93", "uncertain (sadness 0.41)"."""
     best = max(answer["scores"], key=answer["scores"].__getitem__)
     said = f"{best} {answer['confidence']:.2f}"
     return said if answer["label"] == best else f"{answer['label']} ({said})"
+
+
+def _age(answer: dict[str, Any]) -> str:
+    """Years and how sure that is: "34 ± 5"."""
+    return f"{answer['years']:.0f} ± {answer['sd']:.0f}"
+
+
+_WORDS: Mapping[str, Callable[[dict[str, Any]], str]] = {"expression": _class, "age": _age, "gender": _class}
+"""By its key in the JSON: how an answer is said in a table, and on a picture."""
+
+
+def _said(face: dict[str, Any]) -> list[str]:
+    """Every answer about a face in words."""
+    return [say(face[key]) for key, say in _WORDS.items() if key in face]
 
 
 def _print_table(record: dict[str, Any]) -> None:
@@ -103,9 +123,10 @@ def _print_table(record: dict[str, Any]) -> None:
         [str(i), f"{face['score']:.2f}", ", ".join(f"{value:.0f}" for value in face["box"])]
         for i, face in enumerate(faces, 1)
     ]
-    if any("expression" in face for face in faces):
-        columns.append("expression")
-        rows = [[*row, printable(_said(face))] for row, face in zip(rows, faces, strict=True)]
+    answered = [key for key in _WORDS if any(key in face for face in faces)]
+    if answered:
+        columns += answered
+        rows = [[*row, *map(printable, _said(face))] for row, face in zip(rows, faces, strict=True)]
     else:  # both would not fit a terminal
         columns.append("eyes (left, right)")
         eyes = [", ".join(f"({x:.0f}, {y:.0f})" for x, y in face["landmarks"][:2]) for face in faces]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli import evaluate_clustering, evaluate_expression, evaluate_identification, options
+from mien.cli import evaluate_attributes, evaluate_clustering, evaluate_expression, evaluate_identification, options
 from mien.cli.console import Commands, print_json, progress_bar, stdout
 from mien.cli.targets import check_report
 from mien.ops.atomic import write_whole
@@ -23,6 +23,7 @@ app = typer.Typer(cls=Commands, help="Measure models by the protocols of the lit
 
 
 app.command("expression")(evaluate_expression.expression)
+app.command("attributes")(evaluate_attributes.attributes)
 app.command("identification")(evaluate_identification.identification)
 app.command("clustering")(evaluate_clustering.clustering)
 

@@ -27,6 +27,14 @@ ExpressionModel = Annotated[
         help="Expression model; see `mien models list`, or FILE.onnx for one that you trained.",
     ),
 ]
+AttributesModel = Annotated[
+    str | None,
+    typer.Option(
+        "--attributes-model",
+        metavar="NAME_OR_PATH",
+        help="Model for age and gender; see `mien models list`, or FILE.onnx for one that you trained.",
+    ),
+]
 Size = Annotated[
     str,
     typer.Option(
@@ -91,6 +99,7 @@ def make_analyzer(
     detector: str = DETECTOR,
     embedder: str = EMBEDDER,
     expression: str | None = None,
+    attributes: str | None = None,
     only: Sequence[Task] = ("detect", "embed"),
     size: str = SIZE,
     threshold: float | None = None,
@@ -101,6 +110,7 @@ def make_analyzer(
     """An analyzer from the command line's words, with downloads shown as a progress bar on standard error."""
     from mien.analyzer import FaceAnalyzer
     from mien.cli.console import DownloadBars
+    from mien.models.attributes import SHIPPED as SHIPPED_ATTRIBUTES
     from mien.models.expression import SHIPPED
     from mien.models.store import WeightsStore
 
@@ -108,6 +118,7 @@ def make_analyzer(
         detector=detector,
         embedder=embedder,
         expression=expression or SHIPPED,
+        attributes=attributes or SHIPPED_ATTRIBUTES,
         only=only,
         size=input_size(size),
         threshold=threshold,

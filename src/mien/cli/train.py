@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from mien.cli.console import Commands
+from mien.cli.train_attributes import attributes
 from mien.cli.train_classical import classical
 from mien.cli.train_expression import expression
 
@@ -12,4 +13,5 @@ app = typer.Typer(cls=Commands, help="Train a model of your own on labelled pict
 
 
 app.command()(expression)
+app.command()(attributes)
 app.command()(classical)

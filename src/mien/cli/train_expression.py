@@ -154,7 +154,7 @@ def expression(
     curves.png, log.csv, weights.safetensors, and a checkpoint from which an interrupted run goes on with --resume.
     """
     try:
-        from mien.training import run
+        from mien.training import run, run_folder
         from mien.training.framing import face_template
         from mien.training.options import TrainingOptions
     except ImportError as error:
@@ -169,8 +169,8 @@ def expression(
         precision=precision, seed=seed, distil=distil, threads=threads, device=device,
     )  # fmt: skip
     parts = run.open_parts(data, validation=validation, fraction=validation_fraction)
-    with run.held_folder(out):
-        run.prepare_folder(out, settings, resume=resume)
+    with run_folder.held_folder(out):
+        run_folder.prepare_folder(out, settings, resume=resume)
         photographs = _photographs(unlabelled, parts[0].labels)
         cut = options.face_cut(crop_size, face_template(crop_size)) if align or photographs is not None else None
         with progress_bar("training", results_last=True) as progress:
@@ -188,7 +188,7 @@ def expression(
                 crops,
                 settings,
                 out,
-                name=name or _name(out),
+                name=name or name_of(out),
                 backbone=backbone,
                 backbone_sha256=backbone_sha256,
                 teachers=teacher or (),
@@ -213,7 +213,7 @@ def _photographs(paths: list[Path] | None, labels: tuple[str, ...]) -> ImageSet 
     return open_unlabelled(paths, labels) if paths else None
 
 
-def _name(out: Path) -> str:
+def name_of(out: Path) -> str:
     """A name for the model from that of its folder."""
     import re
 

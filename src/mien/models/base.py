@@ -15,7 +15,7 @@ import numpy as np
 
 from mien.types import Faces, FloatArray, ImageArray, Transforms
 
-Task = Literal["detection", "landmarks", "embedding", "expression"]
+Task = Literal["detection", "landmarks", "embedding", "expression", "attributes"]
 Metric = Literal["cosine", "l2"]
 
 Detections = tuple[FloatArray, FloatArray, FloatArray]
@@ -296,7 +296,15 @@ class Detector(Protocol):
         ...
 
 
-Network = DetectorNetwork | EmbedderNetwork | ClassifierNetwork | Aligner
+class CropReader(Protocol):
+    """A network whose answer is more than one array."""
+
+    def __call__(self, crops: ImageArray) -> object:
+        """Look at (N, S, S, 3) uint8 RGB crops."""
+        ...
+
+
+Network = DetectorNetwork | EmbedderNetwork | ClassifierNetwork | CropReader | Aligner
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,10 @@ class CropClassifier(CropNetwork[ClassifierCard]):
         """The confidence below which its answer is "uncertain"."""
         return self.card.threshold
 
-    def outputs(self) -> Mapping[str, int]:
+    @classmethod
+    def outputs_of(cls, card: ClassifierCard) -> Mapping[str, int]:
         """One, with a number for each class."""
-        return {_LOGITS: len(self.labels)}
+        return {_LOGITS: len(card.labels)}
 
     def __call__(self, crops: ImageArray) -> FloatArray:
         """Classify.

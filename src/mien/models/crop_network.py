@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Generic, cast
+from typing import Any, ClassVar, Generic, cast
 
 import numpy as np
 
@@ -64,8 +64,9 @@ class CropNetwork(Generic[AnyCard]):
         """Side of its crops in pixels."""
         return self.card.crop.size
 
-    def outputs(self) -> Mapping[str, int]:
-        """By name: how many logits each output has."""
+    @classmethod
+    def outputs_of(cls, card: Any) -> Mapping[str, int]:
+        """By name: how many logits each output has, by the card."""
         raise NotImplementedError
 
     def run(self, crops: ImageArray) -> dict[str, FloatArray]:
@@ -83,7 +84,7 @@ class CropNetwork(Generic[AnyCard]):
         """
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (self.size, self.size, 3):
             raise ValueError(f"crops are {crops.shape} {crops.dtype}, not (N, {self.size}, {self.size}, 3) uint8")
-        wanted = self.outputs()
+        wanted = self.outputs_of(self.card)
         logits = {name: np.zeros((len(crops), count), dtype=np.float32) for name, count in wanted.items()}
         for start in range(0, len(crops), _BATCH):
             batch = crops[start : start + _BATCH]
@@ -104,13 +105,13 @@ class CropNetwork(Generic[AnyCard]):
         inputs = self._session.inputs
         if len(inputs) != 1 or not _fits(inputs[0], "crops", "tensor(uint8)", (size, size, 3)):
             raise ModelError(f"{where} should take {takes}, and takes {_told(inputs)}")
-        for name, count in self.outputs().items():
+        for name, count in self.outputs_of(self.card).items():
             found = [port for port in outputs if port.name == name]
             if not found or not _fits(found[0], name, "tensor(float)", (count,)):
                 raise ModelError(f"{where} should give {name} (N, {count}) float32, and gives {_told(outputs)}")
 
 
-def probabilities(logits: FloatArray, temperature: float) -> FloatArray:
+def probabilities(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
     """(N, C) logits to (N, C) float32 probabilities: rows sum to 1."""
     scaled = logits.astype(np.float64) / temperature
     odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))

@@ -123,17 +123,17 @@ def _record(card: ClassifierCard, weights: WeightsFile) -> Record:
         temperature=card.temperature,
         calibrated_on=card.calibration,
         parents=card.parents,
-        metrics=dict(_figures(card.metrics)),
+        metrics=dict(figures_of(card.metrics)),
         metrics_by_class=_by_class(card),
     )
 
 
-def _figures(metrics: Mapping[str, Any], *above: str) -> Iterator[tuple[str, str]]:
+def figures_of(metrics: Mapping[str, Any], *above: str) -> Iterator[tuple[str, str]]:
     """Every figure but those of single classes, under its full name."""
     for name, value in metrics.items():
         if isinstance(value, Mapping):
             if name != _PER_CLASS:
-                yield from _figures(value, *above, name)
+                yield from figures_of(value, *above, name)
         else:
             yield ", ".join((*above, name.replace("_", " "))), value if isinstance(value, str) else f"{value:.4g}"
 

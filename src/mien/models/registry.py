@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import cast
 
 from mien.errors import UnknownModelError
-from mien.models import arcface, centerface, dlib_landmarks, dlib_resnet, expression, yunet
+from mien.models import arcface, attributes, centerface, dlib_landmarks, dlib_resnet, expression, yunet
+from mien.models.attributes import AttributesNetwork, FaceAttributes
 from mien.models.base import (
     Aligner,
     DetectorNetwork,
@@ -37,11 +38,13 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
             yunet.ENTRY,
             arcface.ENTRY,
             expression.bundled(),
+            *attributes.bundled(),
         )
     }
 )
 _OWN_FILE = "arcface:"
 _OWN_CLASSIFIER = "expression:"
+_OWN_ATTRIBUTES = "attributes:"
 DEFAULTS: tuple[str, ...] = ("centerface", "dlib-resnet", "dlib-landmarks", expression.SHIPPED)
 """The models that `mien models pull` fetches when none is named."""
 
@@ -55,8 +58,9 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
     """The entry of a model.
 
     Args:
-        name: of the model; "arcface:PATH" for an ArcFace-style ONNX file of the user's own, "expression:PATH" for an
-            expression network that the user trained. Where an expression model is asked for, PATH.onnx alone will do.
+        name: of the model; "arcface:PATH" for an ArcFace-style ONNX file of the user's own, "expression:PATH" or
+            "attributes:PATH" for a network that the user trained. Where one for that task is asked for, PATH.onnx alone
+            will do.
         task: what it must be for, if that matters.
 
     Raises:
@@ -65,8 +69,10 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
     """
     if name.startswith(_OWN_FILE) and task in (None, "embedding"):
         return arcface.entry_from_file(name.removeprefix(_OWN_FILE))
-    if task in (None, "expression") and (own := _own_classifier(name, plain=task is not None)):
+    if task in (None, "expression") and (own := _own_network(name, _OWN_CLASSIFIER, plain=task is not None)):
         return expression.entry_from_file(own)
+    if task in (None, "attributes") and (own := _own_network(name, _OWN_ATTRIBUTES, plain=task is not None)):
+        return attributes.entry_from_file(own)
     found = _ENTRIES.get(name)
     if found is None or (task is not None and found.record.task != task):
         fitting = ", ".join(n for n, e in _ENTRIES.items() if task in (None, e.record.task))
@@ -74,10 +80,10 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
     return found
 
 
-def _own_classifier(name: str, *, plain: bool) -> str:
-    """The path in the name of a classifier of the user's own, or ""; `plain` allows it without the word in front."""
-    if name.startswith(_OWN_CLASSIFIER):
-        return name.removeprefix(_OWN_CLASSIFIER)
+def _own_network(name: str, word: str, *, plain: bool) -> str:
+    """The path in the name of a network of the user's own, or ""; `plain` allows it without the word in front."""
+    if name.startswith(word):
+        return name.removeprefix(word)
     return name if plain and name.lower().endswith(".onnx") else ""
 
 
@@ -133,6 +139,20 @@ def load_expression(model: ModelEntry, store: WeightsStore, options: RuntimeOpti
     return FaceClassifier(model.record, cast(CropClassifier, load(model, store, options)))
 
 
+def load_attributes(
+    model: ModelEntry, store: WeightsStore, options: RuntimeOptions, *, only: Sequence[str] = ("age", "gender")
+) -> FaceAttributes:
+    """What says how old faces look and how their gender is perceived; see `FaceAttributes` and `load`."""
+    return FaceAttributes(model.record, cast(AttributesNetwork, load(model, store, options)), only=only)
+
+
+def load_attributes_network(name: str, store: WeightsStore, options: RuntimeOptions) -> AttributesNetwork:
+    """A trained network for age and gender, to measure it: see `load_classifier`."""
+    if own := _own_network(name, _OWN_ATTRIBUTES, plain=True):
+        return AttributesNetwork(own, options)
+    return cast(AttributesNetwork, load(entry(name, "attributes"), store, options))
+
+
 def load_classifier(name: str, store: WeightsStore, options: RuntimeOptions) -> CropClassifier:
     """A trained classifier of crops, to measure it: a registered one, "expression:PATH", or a path that ends in .onnx.
 
@@ -141,6 +161,6 @@ def load_classifier(name: str, store: WeightsStore, options: RuntimeOptions) -> 
         WeightsError: its file cannot be had, or onnxruntime cannot run it.
         ModelError: it is no classifier that mien trained.
     """
-    if own := _own_classifier(name, plain=True):
+    if own := _own_network(name, _OWN_CLASSIFIER, plain=True):
         return CropClassifier(own, options)
     return cast(CropClassifier, load(entry(name, "expression"), store, options))

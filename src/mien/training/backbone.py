@@ -28,6 +28,7 @@ from mien.types import FloatArray
 
 NONE = "none"
 _HEAD = "head."
+_LONGEST_NAME = 100  # in a card
 _LARGEST = 2 << 30
 
 
@@ -44,6 +45,11 @@ class Backbone:
     name: str
     sha256: str
     data: bytes
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """Its hash, by a name that a card can have."""
+        return {Path(self.name).name[:_LONGEST_NAME]: self.sha256}
 
 
 def read_backbone(name: str, store: WeightsStore, *, sha256_expected: str | None = None) -> Backbone:

@@ -32,17 +32,16 @@ class Batches:
         crops: the training part.
         options: batch size, balance, strength of the augmentation, seed.
         size: side of the network's input.
+        strata: (N,) which kind each crop is: with `balance` "sampling", rare kinds are shown more often.
     """
 
-    def __init__(self, crops: Crops, options: TrainingOptions, size: int) -> None:
+    def __init__(self, crops: Crops, options: TrainingOptions, size: int, *, strata: IndexArray) -> None:
         self._crops = crops
         self._size = size
         self._seed = options.seed
         self._augment = Augmentation(strength=options.augment)
         self._batch = min(options.batch, len(crops))
-        self._weights = (
-            _sampling_weights(crops.targets, options.balance_power) if options.balance == "sampling" else None
-        )
+        self._weights = _sampling_weights(strata, options.balance_power) if options.balance == "sampling" else None
 
     def __len__(self) -> int:
         """Batches of an epoch; the pictures that do not fill one are left out, others in each epoch."""
@@ -83,11 +82,10 @@ def plain_inputs(crops: Crops, size: int, batch: int) -> Iterator[Tensor]:
         yield to_input(np.stack([enlarge(crop, size) for crop in part]).astype(np.float32))
 
 
-def _sampling_weights(targets: FloatArray, power: float) -> FloatArray:
-    """(N,) chances that sum to 1: the frequency of a picture's main class, to the minus `power`."""
-    main = targets.argmax(axis=1)
-    frequency = np.bincount(main, minlength=targets.shape[1]) / len(main)
-    weights = frequency[main] ** -power
+def _sampling_weights(strata: IndexArray, power: float) -> FloatArray:
+    """(N,) chances that sum to 1: the frequency of a picture's kind, to the minus `power`."""
+    frequency = np.bincount(strata) / len(strata)
+    weights = frequency[strata] ** -power
     chances: FloatArray = (weights / weights.sum()).astype(np.float32)
     return chances
 

@@ -27,10 +27,14 @@ def calibrated(card: ClassifierCard, logits: FloatArray, truth: IndexArray) -> C
         truth: (N,) their classes.
     """
     temperature = round(fit_temperature(logits, _doubtful(truth, len(card.labels))), 4)
+    return replace(card, temperature=temperature, threshold=threshold_for(logits, temperature, UNCERTAIN_SHARE))
+
+
+def threshold_for(logits: FloatArray, temperature: float, share: float) -> float:
+    """The confidence under which that share of the held-out answers, (N, C) logits, lies."""
     confidences = np.minimum(probabilities(logits, temperature).max(axis=1), 1.0)
-    threshold = abstain_threshold(confidences, UNCERTAIN_SHARE)
     # Rounded down: a model that is always sure would otherwise have a threshold of 1, and never answer.
-    return replace(card, temperature=temperature, threshold=math.floor(threshold * _DIGITS) / _DIGITS)
+    return math.floor(abstain_threshold(confidences, share) * _DIGITS) / _DIGITS
 
 
 def _doubtful(truth: IndexArray, classes: int) -> npt.NDArray[np.float64]:

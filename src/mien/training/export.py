@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +14,8 @@ from torch.nn import functional
 
 from mien.errors import ModelError
 from mien.models.base import RuntimeOptions
-from mien.models.cards import embed_card
-from mien.models.classifier import ClassifierCard, CropClassifier
+from mien.models.cards import Card, embed_card
+from mien.models.crop_network import CropNetwork, probabilities
 from mien.types import FloatArray, ImageArray
 
 _OPSET = 17
@@ -22,6 +24,7 @@ _HALVED_FROM = 1024  # numbers; smaller constants are not worth a cast
 PARITY = 2e-3
 """Largest difference of a probability between torch and the exported graph. What float32 gives is near 1e-6."""
 _PROBES = 16
+_ONE_THREAD = RuntimeOptions(threads=1)
 
 
 class Deployed(nn.Module):
@@ -31,35 +34,39 @@ class Deployed(nn.Module):
         network: takes (N, C, S, S) float32 with values 0..255.
         size: S.
         colour: whether C is 3.
+        widths: how many of the network's numbers go to each output, in order.
     """
 
     luma: Tensor
 
-    def __init__(self, network: nn.Module, size: int, *, colour: bool) -> None:
+    def __init__(self, network: nn.Module, size: int, *, colour: bool, widths: Sequence[int]) -> None:
         super().__init__()
         self.network = network
         self._size = size
         self._colour = colour
+        self._widths = list(widths)
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1))
 
-    def forward(self, crops: Tensor) -> Tensor:
-        """(N, S', S', 3) uint8 RGB to (N, classes) float32 logits."""
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        """(N, S', S', 3) uint8 RGB to float32 logits, (N, width) for each output."""
         x = crops.permute(0, 3, 1, 2).float()
         if not self._colour:
             x = (x * self.luma).sum(dim=1, keepdim=True)
         if crops.shape[1] != self._size:
             x = functional.interpolate(x, size=(self._size, self._size), mode="bilinear", align_corners=False)
-        logits: Tensor = self.network(x)
-        return logits
+        return tuple(self.network(x).split(self._widths, dim=1))
 
 
-def export(network: nn.Module, size: int, card: ClassifierCard, *, colour: bool, half: bool = True) -> bytes:
+def export(
+    network: nn.Module, size: int, card: Card, kind: type[CropNetwork[Any]], *, colour: bool, half: bool = True
+) -> bytes:
     """Write a network as ONNX, with its card inside, and check that it answers as the network does.
 
     Args:
-        network: in evaluation mode, on the CPU.
+        network: in evaluation mode, on the CPU; gives what all outputs of `kind` need, side by side.
         size: side of the network's input.
         card: what the file says of itself.
+        kind: of network that the file will be loaded as.
         colour: whether the network sees colours.
         half: store weights as float16, which the runtime widens once at load: half the file, same speed. Left alone
             where that would change a probability by more than `PARITY`.
@@ -70,21 +77,22 @@ def export(network: nn.Module, size: int, card: ClassifierCard, *, colour: bool,
     Raises:
         ModelError: the exported graph answers differently.
     """
-    deployed = Deployed(network, size, colour=colour).eval()
-    data = _graph(deployed, card)
-    difference = _difference(deployed, data, card)
+    outputs = kind.outputs_of(card)
+    deployed = Deployed(network, size, colour=colour, widths=list(outputs.values())).eval()
+    data = _graph(deployed, card, list(outputs))
+    difference = _difference(deployed, kind(data, _ONE_THREAD))
     if not difference <= PARITY:
         raise ModelError(
             f"the exported graph differs from the network by {difference:.2g} in a probability: not written"
         )
     if half:
         halved = _stored_halved(data)
-        if _difference(deployed, halved, card) <= PARITY:
+        if _difference(deployed, kind(halved, _ONE_THREAD)) <= PARITY:
             return halved
     return data
 
 
-def _graph(deployed: Deployed, card: ClassifierCard) -> bytes:
+def _graph(deployed: Deployed, card: Card, outputs: list[str]) -> bytes:
     import onnx
 
     side = card.crop.size
@@ -96,8 +104,8 @@ def _graph(deployed: Deployed, card: ClassifierCard) -> bytes:
             (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
             buffer,  # type: ignore[arg-type]  # files are taken, too
             input_names=["crops"],
-            output_names=["logits"],
-            dynamic_axes={"crops": {0: "N"}, "logits": {0: "N"}},
+            output_names=outputs,
+            dynamic_axes={name: {0: "N"} for name in ("crops", *outputs)},
             opset_version=_OPSET,
             dynamo=False,
         )
@@ -128,17 +136,18 @@ def _stored_halved(data: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _difference(deployed: Deployed, data: bytes, card: ClassifierCard) -> float:
+def _difference(deployed: Deployed, exported: CropNetwork[Any]) -> float:
     """How far the graph's probabilities are from the network's, at most."""
-    crops = probe_crops(card.crop.size)
+    crops = probe_crops(exported.size)
     with torch.no_grad():
-        expected = torch.softmax(deployed(torch.from_numpy(crops)) / card.temperature, dim=1).numpy()
-    return parity(CropClassifier(data, RuntimeOptions(threads=1)), crops, expected)
+        expected = deployed(torch.from_numpy(crops))
+    return parity(exported, crops, [logits.numpy() for logits in expected])
 
 
-def parity(classifier: CropClassifier, crops: ImageArray, expected: FloatArray) -> float:
-    """The largest difference of a probability."""
-    return float(np.abs(classifier(crops) - expected).max())
+def parity(exported: CropNetwork[Any], crops: ImageArray, expected: Sequence[FloatArray]) -> float:
+    """The largest difference of a probability from those of the expected logits of each output."""
+    pairs = zip(exported.run(crops).values(), expected, strict=True)
+    return max(float(np.abs(probabilities(found) - probabilities(wanted)).max()) for found, wanted in pairs)
 
 
 def probe_crops(size: int) -> ImageArray:

@@ -16,14 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import DataError
-from mien.evaluation.calibration import probabilities
-from mien.evaluation.classification import classification_report
 from mien.ops.atomic import write_whole
 from mien.training import losses
 from mien.training.batches import Batches, plain_inputs
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.crops import Crops
 from mien.training.interrupts import interrupts_wait
+from mien.training.objectives import Objective
 from mien.training.optim import MovingAverage, make_optimizer, rate_at, set_rate
 from mien.training.options import TrainingOptions
 from mien.types import FloatArray
@@ -31,7 +30,6 @@ from mien.types import FloatArray
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 TENSORBOARD = "tensorboard"
-COLUMNS = ("epoch", "train_loss", "loss", "accuracy", "macro_f1", "learning_rate", "seconds")
 _MEASURED_AT_ONCE = 128
 _MIXING = 2  # a stream of random numbers apart from those of batches
 Progress = Callable[..., None]
@@ -44,6 +42,7 @@ class Trainer:
         network: on the CPU; its parameters that need no gradient stay as they are.
         training: crops to learn from.
         validation: crops that choose the best epoch; never learnt from.
+        objective: what is learnt.
         options: everything else.
         size: side of the network's input.
         folder: of the run: checkpoint, log, TensorBoard.
@@ -56,6 +55,7 @@ class Trainer:
         network: nn.Module,
         training: Crops,
         validation: Crops,
+        objective: Objective,
         options: TrainingOptions,
         *,
         size: int,
@@ -67,12 +67,12 @@ class Trainer:
         self.network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average = MovingAverage(self.network, options.ema)
         self._optimizer = make_optimizer(self.network, options, rate, pretrained=backbone is not None)
-        self._batches = Batches(training, options, size)
+        self._objective = objective
+        self._batches = Batches(training, options, size, strata=objective.strata(training))
         self._validation = validation
         self._options = options
         self._size = size
         self._folder = folder
-        self._weights = self._loss_weights(training)
         self._backbone = backbone
         self._fingerprint = {"options": options.to_dict(), "training": training.digest, "validation": validation.digest}
         self._epoch, self._step, self._loss_sum = 0, 0, 0.0  # _step counts within the epoch
@@ -80,12 +80,6 @@ class Trainer:
         self._best: tuple[float, int] | None = None  # value of the metric (higher is better), epoch
         self._best_weights: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
-
-    def _loss_weights(self, training: Crops) -> Tensor | None:
-        if self._options.balance != "loss":
-            return None
-        frequencies = torch.from_numpy(training.targets.mean(axis=0))
-        return losses.class_weights(frequencies, self._options.balance_power).to(self._device)
 
     def run(
         self,
@@ -98,7 +92,8 @@ class Trainer:
 
         Args:
             progress: called with (steps done, steps in all, what happens).
-            on_epoch: called with the row of each epoch, see `COLUMNS`.
+            on_epoch: called with the row of each epoch: "epoch", "train_loss", what the objective measures,
+                "learning_rate" and "seconds".
             checkpoint_every: seconds between checkpoints within an epoch.
 
         Returns:
@@ -149,7 +144,6 @@ class Trainer:
 
     def _train_step(self, inputs: Tensor, targets: Tensor) -> float:
         options = self._options
-        targets = losses.smoothed(targets, options.smoothing)
         if options.mixup:
             random = np.random.default_rng([options.seed, self._epoch, _MIXING, self._step])
             share = float(random.beta(options.mixup, options.mixup))
@@ -161,7 +155,7 @@ class Trainer:
             raise DataError(
                 f"--batch {len(inputs)}: {options.architecture} cannot be trained so ({error}); use 2 or more"
             ) from error
-        loss = losses.soft_cross_entropy(logits, targets, self._weights)
+        loss = self._objective.loss(logits, targets)
         value = loss.item()
         if not math.isfinite(value):
             raise DataError(
@@ -183,7 +177,7 @@ class Trainer:
     def _measure_epoch(self) -> None:
         """Measure the moving average on the validation part, and end the epoch."""
         logits = predict(self._average.network, self._validation, self._size, device=self._device)
-        scores = score(logits, self._validation)
+        scores = self._objective.score(logits, self._validation)
         row = {
             "epoch": self._epoch + 1,
             "train_loss": self._loss_sum / max(self._step, 1),
@@ -288,18 +282,6 @@ def predict(network: nn.Module, crops: Crops, size: int, *, device: torch.device
     return logits
 
 
-def score(logits: FloatArray, crops: Crops) -> dict[str, float]:
-    """Loss against the targets; accuracy and macro F1 where there is an answer."""
-    answers = probabilities(logits)
-    judged = crops.truth >= 0
-    report = classification_report(answers[judged], crops.truth[judged], crops.labels)
-    return {
-        "loss": float(-(crops.targets * np.log(np.maximum(answers, 1e-12))).sum(axis=1).mean()),
-        "accuracy": report.accuracy,
-        "macro_f1": report.macro_f1,
-    }
-
-
 def write_tensorboard(folder: Path, row: Mapping[str, float]) -> None:
     """Add an epoch to TensorBoard's log; what an interrupted run wrote of it counts no more.
 
@@ -311,8 +293,9 @@ def write_tensorboard(folder: Path, row: Mapping[str, float]) -> None:
     epoch = int(row["epoch"])
     try:
         with SummaryWriter(str(folder), purge_step=epoch) as writer:
-            for name in COLUMNS[1:]:
-                writer.add_scalar(name, row[name], epoch)
+            for name, value in row.items():
+                if name != "epoch":
+                    writer.add_scalar(name, value, epoch)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
@@ -324,7 +307,7 @@ def write_log(path: Path, history: list[dict[str, float]]) -> None:
         MienError: it cannot be written.
     """
     text = StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
+    writer = csv.DictWriter(text, list(history[0]))
     writer.writeheader()
-    writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in history)
+    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
     write_whole(path, text.getvalue())

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import save as save_safetensors
-from torch import nn
 
 from mien.datasets import ImageSet, has_split, open_image_set
-from mien.errors import DataError, DeviceError, ModelError
+from mien.errors import DataError, ModelError
 from mien.evaluation.expression import Cut, ExpressionReport, SquareCutter, evaluate_expression
 from mien.models._onnx import read_own
 from mien.models.base import CropSpec
@@ -27,22 +22,17 @@ from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
 from mien.ops.atomic import write_whole
 from mien.ops.files import printable
-from mien.training.architectures import architecture
-from mien.training.backbone import NONE, Backbone, load_backbone, read_backbone
-from mien.training.batches import plain_inputs
 from mien.training.calibrated import calibrated
 from mien.training.crops import Crops, read_crops
 from mien.training.export import export
+from mien.training.fitting import LONGEST_NAME, Fitted, fit, prepare
 from mien.training.framing import face_template
-from mien.training.loop import CHECKPOINT, Trainer, predict, refuse_nothing_to_resume
+from mien.training.objectives import Classification
 from mien.training.options import TrainingOptions
 from mien.training.reports import summary, write_reports
+from mien.training.run_folder import MODEL
 from mien.training.teachers import blend, teach
 
-MODEL, WEIGHTS, SETTINGS = "model.onnx", "weights.safetensors", "settings.json"
-_SETTLE_ON = 512
-_SGD_RATE = 0.05  # where the user names none; architectures name what suits AdamW
-_LONGEST_NAME = 100  # in a card
 Progress = Callable[..., None]
 
 
@@ -71,7 +61,7 @@ class TrainedModel:
         folder: of the run.
         card: of the model.
         report: of the exported model on the validation part.
-        history: a row for each epoch, see `loop.COLUMNS`.
+        history: a row for each epoch, see `Trainer.run`.
     """
 
     folder: Path
@@ -211,70 +201,32 @@ def train(
         store: where registered weights are; the user's cache by default.
         resume: go on from the folder's checkpoint.
         progress: called with (done, total, what).
-        on_epoch: called with what each epoch gave, see `loop.COLUMNS`.
+        on_epoch: called with what each epoch gave, see `Trainer.run`.
 
     Raises:
         DataError: settings and data do not fit, the loss diverges, or a file cannot be written.
         ModelError: no such architecture or backbone, or the exported model differs from the trained one.
     """
-    _check_device(options.device)
-    torch.set_num_threads(options.threads or default_threads())
-    torch.manual_seed(options.seed)
-    chosen = architecture(options.architecture)
-    size = _input_size(options)
-    start = _backbone(backbone or chosen.backbone or NONE, backbone_sha256, store or WeightsStore())
+    start = prepare(options, backbone=backbone, backbone_sha256=backbone_sha256, store=store)
     experts = [CropClassifier(path) for path in teachers]
-    card = _draft(data, options, name=name, parents=_parents(start, teachers))  # what no card can say is refused now
+    parents = (start.parents if start else {}) | _teachers(teachers)
+    card = _draft(data, options, name=name, parents=parents)  # what no card can say is refused now
     lessons = _lessons(data, experts, options, progress)
-    network = chosen.build(3 if options.colour else 1, size, len(data.training.labels))
-    if start is not None:
-        few = replace(lessons, pixels=lessons.pixels[:: -(-len(lessons) // _SETTLE_ON)])
-        load_backbone(network, start, next(plain_inputs(few, size, _SETTLE_ON)))
-    if options.freeze >= 0:
-        _freeze(network, options)
-    trainer = Trainer(
-        network,
+    fitted = fit(
         lessons,
         data.validation,
+        Classification(options, lessons),
         options,
-        size=size,
-        folder=folder,
-        rate=options.learning_rate or (_SGD_RATE if options.optimizer == "sgd" else chosen.learning_rate),
-        backbone=None if start is None else start.sha256,
+        folder,
+        outputs=len(lessons.labels),
+        start=start,
+        resume=resume,
+        progress=progress,
+        on_epoch=on_epoch,
     )
-    if resume:
-        trainer.resume()
-    trained = trainer.run(progress=progress, on_epoch=on_epoch)
-    write_whole(folder / WEIGHTS, save_safetensors({k: v.contiguous() for k, v in trained.state_dict().items()}))
-    card = replace(card, origin=f"mien train expression: {options.architecture}, epoch {trainer.best_epoch}")
-    card = calibrated(card, predict(trained, data.validation, size), data.validation.truth)
-    return _finish(trained, size, card, data, options, folder=folder, history=trainer.history)
-
-
-def _check_device(name: str) -> None:
-    try:
-        (torch.zeros(1, device=name) + 1).item()  # some devices make tensors, and compute nothing
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise DeviceError(f"--device {name!r}: torch does not offer it here; use cpu") from error
-
-
-def _input_size(options: TrainingOptions) -> int:
-    chosen = architecture(options.architecture)
-    size = options.input_size or chosen.size
-    if size < chosen.smallest:
-        raise DataError(f"--input-size {size}: {options.architecture} needs {chosen.smallest} pixels or more")
-    return size
-
-
-def _backbone(name: str, expected: str | None, store: WeightsStore) -> Backbone | None:
-    return None if name == NONE else read_backbone(name, store, sha256_expected=expected)
-
-
-def _freeze(network: nn.Module, options: TrainingOptions) -> None:
-    trunk = getattr(network, "trunk", None)
-    if trunk is None:
-        raise DataError(f"--freeze: {options.architecture} has no trunk that can be frozen; mien-s and face-trunk have")
-    trunk.freeze(options.freeze)
+    card = replace(card, origin=f"mien train expression: {options.architecture}, epoch {fitted.epoch}")
+    card = calibrated(card, fitted.validation_logits, data.validation.truth)
+    return _finish(fitted, card, data, options, folder=folder)
 
 
 def _lessons(
@@ -300,11 +252,11 @@ def _lessons(
     return replace(lessons, targets=blend(targets, taught, options.distil))
 
 
-def _parents(start: Backbone | None, teachers: Sequence[Path]) -> dict[str, str]:
-    """The SHA-256 of all weights that the model comes from, by names that a card can have."""
-    parents = {} if start is None else {Path(start.name).name[:_LONGEST_NAME]: start.sha256}
-    for i, path in enumerate(teachers, start=1):
-        name = f"teacher {printable(path.stem)}"[:_LONGEST_NAME]
+def _teachers(paths: Sequence[Path]) -> dict[str, str]:
+    """The SHA-256 of each teacher, by names that a card can have."""
+    parents: dict[str, str] = {}
+    for i, path in enumerate(paths, start=1):
+        name = f"teacher {printable(path.stem)}"[:LONGEST_NAME]
         digest = sha256(read_own(path)[1]).hexdigest()
         parents[f"teacher {i}" if name in parents else name] = digest  # every run calls its model model.onnx
     return parents
@@ -334,69 +286,15 @@ def _draft(data: TrainingData, options: TrainingOptions, *, name: str, parents: 
 
 
 def _finish(
-    network: nn.Module,
-    size: int,
-    card: ClassifierCard,
-    data: TrainingData,
-    options: TrainingOptions,
-    *,
-    folder: Path,
-    history: list[dict[str, float]],
+    fitted: Fitted, card: ClassifierCard, data: TrainingData, options: TrainingOptions, *, folder: Path
 ) -> TrainedModel:
     """Export, measure what was exported, write its figures into its card, and embed that."""
-    exported = export(network, size, card, colour=options.colour)
+    exported = export(fitted.network, fitted.size, card, CropClassifier, colour=options.colour)
     setup: dict[str, str | int] = {"threads": options.threads or default_threads(), "crops": data.cut}
     if data.validation.left_out:
         setup["left_out"] = data.validation.left_out
     report = evaluate_expression(data.validation.as_images(), CropClassifier(exported), setup=setup)
-    card = replace(card, metrics={data.validation.name[:_LONGEST_NAME]: summary(report)})
+    card = replace(card, metrics={data.validation.name[:LONGEST_NAME]: summary(report)})
     write_whole(folder / MODEL, embed_card(exported, card))
-    write_reports(folder, report, history)
-    return TrainedModel(folder, card, report, history)
-
-
-def prepare_folder(folder: Path, options: TrainingOptions, *, resume: bool) -> None:
-    """Make the folder of a run, or take it up again; a run that is there already is never overwritten.
-
-    Raises:
-        DataError: it holds another run, none to take up again, or cannot be written.
-    """
-    begun = (folder / CHECKPOINT).exists() or (folder / MODEL).exists()
-    if begun and not resume:
-        raise DataError(f"{folder}: holds a training run already; go on with --resume, or choose another --out")
-    if resume:  # its settings stay as they were written: whether these are the same is checked with the checkpoint
-        refuse_nothing_to_resume(folder)
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
-    write_whole(folder / SETTINGS, json.dumps(options.to_dict(), indent=2) + "\n")
-
-
-@contextmanager
-def held_folder(folder: Path) -> Iterator[None]:
-    """Make the folder of a run, and keep other runs out of it, until the block or the process ends.
-
-    Raises:
-        DataError: another run is in it, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs in one folder are the user's to avoid
-        yield
-        return
-    place = os.open(folder, os.O_RDONLY)  # the folder itself: a file for the lock would stay behind
-    try:
-        with suppress(OSError):  # a file system without locks: as on Windows
-            try:
-                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DataError(f"{folder}: another run is at work in it; choose another --out") from error
-        yield
-    finally:
-        os.close(place)
+    write_reports(folder, report, fitted.history)
+    return TrainedModel(folder, card, report, fitted.history)
