@@ -34,8 +34,8 @@ def attributes(
 ) -> None:
     """How old do faces look, and how is their gender perceived? Errors, overall and by age, gender and group.
 
-    The face of each picture is found first, as `mien analyze` finds it. Pictures that cannot be read are listed, and not
-    measured; the exit code is then 2.
+    The face of each picture is found first, as `mien analyze` finds it. Pictures that cannot be read are listed, and
+    not measured; the exit code is then 2.
     """
     from mien.cli.console import DownloadBars
     from mien.datasets.attributes import open_attributes

@@ -110,11 +110,10 @@ class AgeAndGender:
         ages = probabilities(logits[:, :n]) @ np.array(AGES, np.float64)
         true, known = crops.targets[:, :n] @ np.array(AGES), crops.targets[:, :n].any(axis=1)
         labelled = crops.targets[:, n:].any(axis=1)
-        close: npt.NDArray[np.bool_] = np.abs(ages - true) <= _CLOSE
-        right: npt.NDArray[np.bool_] = np.asarray(logits[:, n:].argmax(axis=1) == crops.targets[:, n:].argmax(axis=1))
+        right = logits[:, n:].argmax(axis=1) == crops.targets[:, n:].argmax(axis=1)
         return {
             "loss": loss,
-            "age_accuracy": _share(close, known),
+            "age_accuracy": _share(np.abs(ages - true) <= _CLOSE, known),
             "gender_accuracy": _share(right, labelled),
         }
 
@@ -137,5 +136,5 @@ def _seriousness(ages: Tensor, known: Tensor) -> Tensor:
     return torch.where(known > 0, grown, torch.ones_like(grown))
 
 
-def _share(right: npt.NDArray[np.bool_], of: npt.NDArray[np.bool_]) -> float:
-    return float(right[of].mean()) if of.any() else float("nan")
+def _share(right: npt.ArrayLike, of: npt.NDArray[np.bool_]) -> float:
+    return float(np.asarray(right)[of].mean()) if of.any() else float("nan")
