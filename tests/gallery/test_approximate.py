@@ -81,9 +81,10 @@ def test_graph_is_kept_in_a_file_that_forgets(faces, tmp_path):
     graph = tmp_path / "people.db-vectors-graph"
     assert graph.stat().st_mode & 0o777 == 0o600
     loaded = approximate.Graph(D)
-    assert loaded.load(graph, GALLERY)
+    rows = index._exact.read(lambda rows: rows)
+    assert loaded.load(graph, GALLERY, rows)
     assert len(loaded.ids) == 1500
-    assert not approximate.Graph(D).load(graph, "cd" * 16)
+    assert not approximate.Graph(D).load(graph, "cd" * 16, rows)
     secret = faces.faces[77][1].astype(np.float16).tobytes()
     assert secret in graph.read_bytes()
     faces.remove(77)
@@ -106,7 +107,7 @@ def test_a_broken_graph_is_built_anew(faces, tmp_path, harm):
     graph.write_bytes(harm(graph.read_bytes()))
     index = open_index(D, "l2", cache=cache, approximate=True)
     assert index.recall(vectors(faces)[::5]) >= 0.99
-    assert approximate.Graph(D).load(graph, "")
+    assert approximate.Graph(D).load(graph, "", index._exact.read(lambda rows: rows))
 
 
 def test_benchmark(monkeypatch):

@@ -39,8 +39,12 @@ def identify(
         bool, typer.Option("--no-audit", help="Write no line to the audit trail, nor anything else to the gallery.")
     ] = False,
     approximate: Annotated[
-        bool, typer.Option("--approximate", help="For very large galleries: faster, and now and then misses somebody.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--approximate/--exact",
+            help="For very large galleries: faster, now and then misses somebody. Above a million faces by default.",
+        ),
+    ] = None,
     key: galleries.KeySource = None,
     detector: options.Detector = options.DETECTOR,
     embedder: galleries.Embedder = None,

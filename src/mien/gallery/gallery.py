@@ -51,7 +51,7 @@ class Gallery:
         audit_searches: whether `identify` writes to the audit trail.
         readonly: whether nothing is written, to the audit trail either.
         cache: file in which search may keep embeddings while the gallery is not encrypted, see `search_cache`; or None.
-        approximate: whether search is.
+        approximate: whether search is; None: above a million faces, see `Gallery.open`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Gallery:
         audit_searches: bool = True,
         readonly: bool = False,
         cache: Path | None = None,
-        approximate: bool = False,
+        approximate: bool | None = None,
     ) -> None:
         self._store = store
         self._actor = actor or _user()
@@ -89,7 +89,7 @@ class Gallery:
         readonly: bool = False,
         actor: str | None = None,
         audit_searches: bool = True,
-        approximate: bool = False,
+        approximate: bool | None = None,
     ) -> Self:
         """Open a gallery, and make it where there is none.
 
@@ -107,7 +107,8 @@ class Gallery:
             actor: who works with it, for the audit trail; the user of the operating system by default.
             audit_searches: whether `identify` writes a line to the audit trail.
             approximate: search a graph of faces rather than all of them: far faster from 100,000 faces on, and now and
-                then somebody is missed. PostgreSQL searches by itself, unless the gallery is encrypted.
+                then somebody is missed. PostgreSQL searches by itself, unless the gallery is encrypted. None: only
+                where there are more than a million faces.
 
         Raises:
             GalleryError: there is none (and `create` is False), it is damaged, or no gallery; or approximate search

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,6 @@ import numpy.typing as npt
 from mien.gallery.records import Ids
 from mien.types import FloatArray
 
-Template = Literal["best", "mean", "robust"]
 Codes = npt.NDArray[np.int32]
 Doubles = npt.NDArray[np.float64]
 
@@ -29,7 +27,6 @@ NOWHERE = -1
 _BLOCK = 1 << 22  # products of several queries that are held at a time: 16 MB
 _GROUP = 256  # rows of which the least is taken first: a partition of a million values costs as much as the product
 _PIECE = 1 << 14  # rows that are subtracted at a time
-_TRUSTED = 1000  # times the worst error: squared distances beyond it are good to three digits and mostly six
 _UNIT = np.finfo(np.float32).eps / 2
 
 
@@ -73,19 +70,6 @@ class Rows:
             return ids, self.live
         order = np.argsort(ids)
         return ids[order], self.live[order]
-
-    @cached_property
-    def by_owner(self) -> tuple[Ids, Ids, list[str]]:
-        """Rows with an owner, person by person; where each person begins; and the people, in order of their ids."""
-        rows: Ids = np.flatnonzero(self.codes != NOWHERE)
-        codes = self.codes[rows]
-        present = np.unique(codes)
-        names = sorted((str(self.people[code]), int(code)) for code in present)
-        place = np.zeros(len(self.people) + 1, dtype=np.int64)
-        place[[code for _, code in names]] = np.arange(len(names))
-        order = np.argsort(place[codes], kind="stable")
-        starts: Ids = np.flatnonzero(np.diff(place[codes[order]], prepend=-1))
-        return rows[order], starts, [name for name, _ in names]
 
     def places(self, ids: Ids) -> Ids:
         """The rows of faces; NOWHERE for those that are not here."""
@@ -152,26 +136,6 @@ def empty(queries: int, k: int) -> tuple[FloatArray, Ids]:
     if k < 1:
         raise ValueError(f"as many as {k} cannot be found")
     return np.full((queries, k), np.inf, dtype=np.float32), np.full((queries, k), NOWHERE, dtype=np.int64)
-
-
-def by_person(rows: Rows, queries: FloatArray, how: Template = "best") -> tuple[FloatArray, list[str]]:
-    """The distance of each query to everybody.
-
-    Args:
-        rows: to search.
-        queries: (Q, D), from `prepared`.
-        how: how the faces of a person make one distance: that of the "best", the "mean", or "robust", the mean of the
-            two best.
-
-    Returns:
-        (Q, P) float32, good to 0.05 % or better; and the P people who have faces, in order of their ids.
-    """
-    faces, _, people = rows.by_owner
-    found = np.empty((len(queries), len(people)), dtype=np.float32)
-    if people:
-        for i, squared in _products(rows, queries):
-            found[i] = _of_people(rows, queries[i], squared[faces], how)
-    return found, people
 
 
 def _products(rows: Rows, queries: FloatArray) -> Iterator[tuple[int, FloatArray]]:
@@ -243,28 +207,3 @@ def _differences(matrix: FloatArray, chosen: Ids, query: FloatArray) -> Doubles:
         difference = matrix[chosen[part]].astype(np.float64) - query
         np.einsum("nd,nd->n", difference, difference, out=found[part])
     return found
-
-
-def _of_people(rows: Rows, query: FloatArray, squared: FloatArray, how: Template) -> FloatArray:
-    """(P,) distances to people from |x|^2 - 2 q.x of their faces, in the order of `Rows.by_owner`."""
-    faces, starts, _ = rows.by_owner
-    length = float(np.sqrt(np.vdot(query, query)))
-    exact = squared.astype(np.float64) + length**2
-    longest = float(np.sqrt(rows.squares[faces].max()))
-    near = np.flatnonzero(exact < _TRUSTED * _error(rows, length, longest))  # what cancellation has blurred
-    exact[near] = _differences(rows.matrix, faces[near], query)
-    distance = distances_of(exact, rows.metric)
-    if how == "best":
-        return np.minimum.reduceat(distance, starts)
-    sizes = np.diff(starts, append=len(distance))
-    if how == "mean":
-        return (np.add.reduceat(distance.astype(np.float64), starts) / sizes).astype(np.float32)
-    return _two_best(distance, starts, sizes)
-
-
-def _two_best(distance: FloatArray, starts: Ids, sizes: Ids) -> FloatArray:
-    """(P,) mean of the two least of each run, or the least where a run is one long."""
-    order = np.lexsort((distance, np.repeat(np.arange(len(starts)), sizes)))
-    least, second = distance[order[starts]], distance[order[starts + (sizes > 1)]]
-    mean: FloatArray = (least + second) / np.float32(2)
-    return mean

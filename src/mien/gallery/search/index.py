@@ -10,16 +10,19 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.gallery.records import Changes, Ids
 from mien.gallery.search import exact
-from mien.gallery.search.exact import NOWHERE, Rows, Template
+from mien.gallery.search.exact import NOWHERE, Rows
 from mien.gallery.search.table import Answer, MemoryTable, Table, read
 from mien.types import FloatArray
+
+if TYPE_CHECKING:
+    from mien.gallery.search.approximate import ApproximateIndex
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +86,13 @@ class Index(Protocol):
 
 
 def open_index(
-    dimension: int, metric: str, *, cache: Path | None = None, gallery_id: str = "", approximate: bool = False
+    dimension: int,
+    metric: str,
+    *,
+    cache: Path | None = None,
+    gallery_id: str = "",
+    approximate: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Index:
     """An index for the faces of one gallery.
 
@@ -95,6 +104,7 @@ def open_index(
             written anew. Where that fails, memory is used.
         gallery_id: the file of another gallery is not used.
         approximate: search a graph (see `ApproximateIndex`): far faster with many faces, and now and then wrong.
+        progress: called with how many faces the graph has, and is to have, while it is built.
 
     Raises:
         ValueError: an unknown metric.
@@ -103,13 +113,22 @@ def open_index(
     if metric not in ("l2", "cosine"):
         raise ValueError(f'no metric {metric!r}; there are "l2" and "cosine"')
     table = _table(dimension, metric, cache, gallery_id)
-    if approximate:
-        from mien.gallery.search.approximate import ApproximateIndex
-        from mien.gallery.search.vector_file import graph_file
+    index = ExactIndex(dimension, metric, table)
+    return over_graph(index, cache, gallery_id, progress) if approximate else index
 
-        file = None if cache is None else graph_file(cache)
-        return ApproximateIndex(ExactIndex(dimension, metric, table), file, gallery_id)
-    return ExactIndex(dimension, metric, table)
+
+def over_graph(
+    index: ExactIndex, cache: Path | None, gallery_id: str, progress: Callable[[int, int], None] | None = None
+) -> ApproximateIndex:
+    """The approximate index over an exact one; see `open_index`.
+
+    Raises:
+        GalleryError: approximate search needs what is not installed.
+    """
+    from mien.gallery.search.approximate import ApproximateIndex
+    from mien.gallery.search.vector_file import graph_file
+
+    return ApproximateIndex(index, None if cache is None else graph_file(cache), gallery_id, progress)
 
 
 def erase_cache(cache: Path) -> None:
@@ -192,24 +211,6 @@ class ExactIndex:
         """See `Index`."""
         probes = exact.prepared(queries, self.dimension, self.metric)
         return self.read(lambda rows: exact.nearest(rows, probes, k))
-
-    def by_person(self, queries: npt.ArrayLike, how: Template = "best") -> tuple[FloatArray, list[str]]:
-        """The distance of each query to everybody who has a face.
-
-        Args:
-            queries: (Q, D).
-            how: how the faces of a person make one distance: that of the "best", the "mean", or "robust", the mean of
-                the two best.
-
-        Returns:
-            (Q, P) float32, good to 0.05 % or better; and the P people, in order of their ids.
-
-        Raises:
-            ValueError: queries of another shape, or not finite.
-            GalleryError: see `search`.
-        """
-        probes = exact.prepared(queries, self.dimension, self.metric)
-        return self.read(lambda rows: exact.by_person(rows, probes, how))
 
     def top_people(self, queries: npt.ArrayLike, k: int) -> tuple[FloatArray, list[list[str]]]:
         """See `Index`."""

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 
+from mien.errors import GalleryError
 from mien.gallery.decision import NOBODY, Ints, Rule, match
 from mien.gallery.privacy import everybody
 from mien.gallery.records import Changes, GalleryInfo
 from mien.gallery.search.exact import NOWHERE
-from mien.gallery.search.index import Index, catch_up, open_index
+from mien.gallery.search.index import ExactIndex, Index, catch_up, open_index, over_graph
 from mien.gallery.stores.protocol import Reader, Store
 from mien.ops import similarity
 from mien.types import FloatArray
 
+_log = logging.getLogger(__name__)
+
+APPROXIMATE_ABOVE = 1_000_000
+"""Faces that are compared with every one, unless somebody chooses otherwise; above, search is approximate."""
 _SPARE = 16  # people who are looked at beyond those asked for: templates change the order, and some may be left out
 _ASKED_FOR = 256
 """Faces that a store is asked for: by embeddings as they are, not as they are compared. Among 3,937 faces of lfw_dev,
@@ -72,21 +78,29 @@ class Searcher:
         rule: of its embedder.
         cache: where the index may keep vectors between processes, or None.
         approximate: ask the store, if it can search by itself, or else an approximate index, for the nearest faces.
+            None: from more than `APPROXIMATE_ABOVE` faces on, if what that needs is installed.
 
     Raises:
         GalleryError: approximate search needs what is not installed.
     """
 
     def __init__(
-        self, store: Store, info: GalleryInfo, rule: Rule, *, cache: Path | None = None, approximate: bool = False
+        self,
+        store: Store,
+        info: GalleryInfo,
+        rule: Rule,
+        *,
+        cache: Path | None = None,
+        approximate: bool | None = None,
     ) -> None:
         self._store = store
         self._rule = rule
-        self._index: Index | None = None
-        if not (approximate and searches_itself(store)):
-            self._index = open_index(
-                info.dimension, info.metric, cache=cache, gallery_id=info.id, approximate=approximate
-            )
+        self._cache = cache
+        self._gallery = info.id
+        self._grows = approximate is None
+        self._index: Index | None = open_index(info.dimension, info.metric, cache=cache, gallery_id=info.id)
+        if approximate:
+            self._approximate()
         self._roster: Roster | None = None
         self._faces: dict[int, FloatArray] = {}
         self._checked = False
@@ -130,7 +144,24 @@ class Searcher:
         with self._lock:
             self._follow(reader)
 
+    def _approximate(self) -> None:
+        """Search approximately from now on.
+
+        Raises:
+            GalleryError: that needs what is not installed.
+        """
+        if searches_itself(self._store):
+            self._index = None
+        elif isinstance(self._index, ExactIndex):
+            self._index = over_graph(self._index, self._cache, self._gallery)
+
     def _follow(self, reader: Reader) -> None:
+        if self._grows and (faces := reader.count()[1]) > APPROXIMATE_ABOVE:
+            self._grows = False
+            try:
+                self._approximate()
+            except GalleryError as error:
+                _log.warning("%d faces are compared with every one: %s", faces, error)
         index = self._index
         if index is None:
             return
