@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from mien.errors import ImageError, MienError
@@ -57,13 +58,30 @@ def test_a_picture_that_cannot_be_read_is_said_before_any_process_starts(tmp_pat
         run_benchmark(tmp_path / "none.jpg", threads=1)
 
 
-def test_search_needs_no_photograph(mien):
+def test_search_needs_no_photograph(mien, tmp_path):
     done = mien("benchmark", "--search", "500", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["faces"] == 500
     assert {"mien, exact", "plain numpy product"} <= {r["name"] for r in said["results"] if r.get("p50_ms")}
-    assert b"mien, exact" in mien("benchmark", "--search", "50").stdout
+    vectors = tmp_path / "vectors.npy"
+    np.save(vectors, np.random.default_rng(0).standard_normal((3, 128)))
+    shown = mien("benchmark", vectors, "--search", "50").stdout
+    assert b"mien, exact" in shown
+    assert b"enrolling in bulk" in shown
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", np.zeros((2, 3)), np.full((2, 128), np.nan)])
+def test_embeddings_that_cannot_be_used_are_said(mien, tmp_path, content):
+    file = tmp_path / "vectors.npy"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        np.save(file, content)
+    done = mien("benchmark", file, "--search", "50")
+    assert done.returncode == 2
+    assert b"vectors.npy: " in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_nothing_to_time_is_said(mien):

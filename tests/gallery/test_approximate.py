@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.evaluation.search_benchmark import faces_like_real, run_search_benchmark
-from mien.gallery.search import approximate
+from mien.evaluation.search_benchmark import faces_like_real
+from mien.gallery.search import approximate, graph
 from mien.gallery.search.index import ExactIndex, catch_up, erase_cache, open_index
 from mien.gallery.search.table import MemoryTable
 from tests.gallery.test_index import GALLERY, Faces, agree, person
@@ -78,45 +78,75 @@ def test_graph_is_kept_in_a_file_that_forgets(faces, tmp_path):
     cache = tmp_path / "people.db-vectors"
     index = open_index(D, "l2", cache=cache, gallery_id=GALLERY, approximate=True)
     catch_up(index, faces.changes)
-    graph = tmp_path / "people.db-vectors-graph"
-    assert graph.stat().st_mode & 0o777 == 0o600
-    loaded = approximate.Graph(D)
+    file = tmp_path / "people.db-vectors-graph"
+    assert file.stat().st_mode & 0o777 == 0o600
+    loaded = graph.Graph(D)
     rows = index._exact.read(lambda rows: rows)
-    assert loaded.load(graph, GALLERY, rows)
+    assert loaded.load(file, GALLERY, rows)
     assert len(loaded.ids) == 1500
-    assert not approximate.Graph(D).load(graph, "cd" * 16, rows)
+    assert not graph.Graph(D).load(file, "cd" * 16, rows)
     secret = faces.faces[77][1].astype(np.float16).tobytes()
-    assert secret in graph.read_bytes()
+    assert secret in file.read_bytes()
     faces.remove(77)
     catch_up(index, faces.changes)
-    assert secret not in graph.read_bytes()
+    assert secret not in file.read_bytes()
     secret = faces.faces[78][1].astype(np.float16).tobytes()
     faces.remove(78)
     catch_up(open_index(D, "l2", cache=cache, gallery_id=GALLERY), faces.changes)  # by one that knows no graph
-    assert not graph.exists()
+    assert not file.exists()
     assert index.recall(vectors(faces)[::5]) >= 0.99
-    assert secret not in graph.read_bytes()
+    assert secret not in file.read_bytes()
     erase_cache(cache)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("harm", [lambda d: b"", lambda d: d[:-1], lambda d: d[:500] + b"x" + d[501:]])
 def test_a_broken_graph_is_built_anew(faces, tmp_path, harm):
-    cache, graph = tmp_path / "v", tmp_path / "v-graph"
+    cache, file = tmp_path / "v", tmp_path / "v-graph"
     catch_up(open_index(D, "l2", cache=cache, approximate=True), faces.changes)
-    graph.write_bytes(harm(graph.read_bytes()))
+    file.write_bytes(harm(file.read_bytes()))
     index = open_index(D, "l2", cache=cache, approximate=True)
     assert index.recall(vectors(faces)[::5]) >= 0.99
-    assert approximate.Graph(D).load(graph, "", index._exact.read(lambda rows: rows))
+    assert graph.Graph(D).load(file, "", index._exact.read(lambda rows: rows))
 
 
-def test_benchmark(monkeypatch):
-    monkeypatch.setattr(approximate, "_FEW", 1000)
-    results = {r.name: r for r in run_search_benchmark(3_000, queries=20)}
-    assert results["mien, approximate"].recall >= 0.95
-    for name in ("reading the matrix once (a sum)", "plain numpy product", "mien, exact", "mien, people"):
-        assert 0 < results[name].p50_ms <= results[name].p99_ms
-        assert "recall" not in results[name].to_dict()
-    assert results["opening it"].seconds > 0
-    with pytest.raises(ValueError, match="a face and a query"):
-        run_search_benchmark(0)
+def test_width_is_what_the_faces_need_and_is_kept(faces, tmp_path, monkeypatch):
+    """The width is measured, anew when the gallery has grown, and comes back with the file."""
+    monkeypatch.setattr(graph, "_WIDTHS", (1, 400))
+    monkeypatch.setattr(graph, "_ENOUGH", 0.9999)
+    index = open_index(D, "l2", cache=tmp_path / "v", approximate=True)
+    assert index.quality is None
+    catch_up(index, faces.changes)
+    width, recall = index.quality
+    assert width == 400
+    assert recall > 0.99
+    monkeypatch.setattr(graph, "_ENOUGH", 0.2)
+    for i, vector in enumerate(faces_like_real(300, np.random.default_rng(1), vectors(faces)[:1]), 3000):
+        faces.put(i, person(i // 4), vector)
+    catch_up(index, faces.changes)
+    width, narrower = index.quality
+    assert width == 1
+    assert 0.2 < narrower < recall
+    again = open_index(D, "l2", cache=tmp_path / "v", approximate=True)
+    again.search(vectors(faces)[:1], 1)
+    assert again.quality == pytest.approx(index.quality)
+
+
+def test_progress_counts_the_faces(faces):
+    said = []
+    index = open_index(D, "l2", approximate=True, progress=lambda done, total: said.append((done, total)))
+    catch_up(index, faces.changes)
+    assert said == [(1500, 1500)]
+
+
+def test_strays_are_found(faces):
+    """Faces to which no way leads are compared with every query, one by one."""
+    index = open_index(D, "l2", approximate=True)
+    catch_up(index, faces.changes)
+    made, rows = index._graph, index._exact.read(lambda rows: rows)
+    lost = made.ids[100:160]
+    made._index.remove(lost.astype(np.uint64))
+    made.stray[100:160] = True
+    made._note_strays(rows)
+    _, ids = index.search(rows.matrix[rows.places(lost)], 1)
+    assert ids[:, 0].tolist() == lost.tolist()

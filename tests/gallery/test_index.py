@@ -410,7 +410,9 @@ def test_two_processes_follow_one_gallery_while_a_third_reads(tmp_path):
 
 def test_killed_while_writing(tmp_path):
     path, rng, reached, last = tmp_path / "v", np.random.default_rng(5), set(), 0
-    for _ in range(4):
+    for turn in range(20):
+        if turn >= 4 and max(reached):  # on a busy machine nearly all are torn
+            break
         process = follower(path, 10**9, 2)
         ready(process)
         watcher = open_index(D, "l2", cache=path, gallery_id=GALLERY)

@@ -15,6 +15,7 @@ from mien.gallery.gallery import Gallery
 from mien.gallery.records import NewFace
 from mien.gallery.rules import rule_for
 from mien.gallery.search import approximate, searching
+from mien.gallery.search.index import ExactIndex
 from mien.models import registry
 from tests.gallery.galleries import fresh_url, vectors
 
@@ -192,6 +193,35 @@ def test_approximate_search_answers_alike(place, monkeypatch):
             assert one == other
 
 
+def test_above_a_million_faces_it_is_the_default(place, monkeypatch):
+    """With a lower number of faces; whoever chooses is obeyed."""
+    pytest.importorskip("usearch")
+    monkeypatch.setattr(searching, "APPROXIMATE_ABOVE", 2 * PEOPLE)
+    monkeypatch.setattr(approximate, "_FEW", 20)
+    kinds = (None, ExactIndex), (False, ExactIndex), (True, approximate.ApproximateIndex)
+    for chosen, kind in kinds:
+        with Gallery.open(place, approximate=chosen) as gallery:
+            assert names(gallery, FACES[:1]) == ["Person 0"]
+            assert type(gallery._searcher._index) is kind
+    with Gallery.open(place) as gallery, Gallery.open(place, approximate=False) as exact:
+        names(gallery, FACES[:1])
+        gallery.enrol("One more", embeddings(1, seed=5))
+        for each, kind in ((gallery, approximate.ApproximateIndex), (exact, ExactIndex)):
+            assert names(each, np.concatenate([FACES[:1], embeddings(1, seed=5)])) == ["Person 0", "One more"]
+            assert type(each._searcher._index) is kind
+
+
+def test_without_usearch_a_larger_gallery_is_searched_exactly(place, monkeypatch, caplog):
+    monkeypatch.setattr(searching, "APPROXIMATE_ABOVE", 10)
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    with Gallery.open(place) as gallery:
+        assert names(gallery, FACES[:1]) == ["Person 0"]
+        gallery.enrol("One more", embeddings(1, seed=5))
+        assert names(gallery, FACES[:1]) == ["Person 0"]
+    [said] = caplog.messages
+    assert said == "60 faces are compared with every one: approximate search needs usearch: pip install 'mien[ann]'"
+
+
 def test_without_usearch_it_is_refused_at_once(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "usearch", None)
     with pytest.raises(GalleryError, match=r"pip install 'mien\[ann\]'"):
@@ -216,6 +246,10 @@ def test_postgresql_searches_by_itself(postgres, tmp_path, monkeypatch, indexed)
         gallery.remove("Person 3")
         assert "Person 3" not in names(gallery, probes)
         assert len(gallery.identify(FACES[:1], k=PEOPLE)[0].candidates) == PEOPLE - 1
+        assert gallery._searcher._index is None
+    monkeypatch.setattr(searching, "APPROXIMATE_ABOVE", 10)
+    with Gallery.open(url) as gallery:
+        assert names(gallery, FACES[:1]) == ["Person 0"]
         assert gallery._searcher._index is None
     assert postgres
 

@@ -95,9 +95,9 @@ def _embeddings(path: Path) -> FloatArray:
         from mien.analyzer import FaceAnalyzer
         from mien.ops.image import load_image
 
-        found = FaceAnalyzer(only=("detect", "embed"))(load_image(path)).embeddings
-        assert found is not None  # noqa: S101 - the analyzer embeds
-        return found
+        embeddings = FaceAnalyzer(only=("detect", "embed"))(load_image(path)).embeddings
+        assert embeddings is not None  # noqa: S101 - the analyzer embeds
+        return embeddings
     import numpy as np
 
     from mien.evaluation.search_benchmark import DIMENSION
@@ -113,7 +113,8 @@ def _embeddings(path: Path) -> FloatArray:
         or not np.isfinite(vectors).all()
     ):
         raise DataError(f"{path}: holds no embeddings: expected (N, {DIMENSION}) finite numbers")
-    return vectors.astype(np.float32)
+    found: FloatArray = vectors.astype(np.float32)
+    return found
 
 
 def _number(value: float | None, form: str) -> str:

@@ -21,8 +21,8 @@ from mien.gallery.enrolment import Enrolment, Source, Terms
 from mien.gallery.names import find
 from mien.gallery.records import Event, Face, GalleryInfo, NewFace, Person
 from mien.gallery.rules import rule_for
-from mien.gallery.search import approximate as graphs
 from mien.gallery.search import cache as search_cache
+from mien.gallery.search import graph as graphs
 from mien.gallery.search.searching import Searcher, searches_itself
 from mien.gallery.stores.opening import open_store
 from mien.gallery.stores.protocol import Reader, Store, Writer

@@ -48,7 +48,7 @@ class _Footer(NamedTuple):
     connectivity: int
     width: int
     recall: float
-    count: int
+    faces: int
     check: int
 
 
@@ -135,18 +135,18 @@ class Graph:
             size = path.stat().st_size - _FOOTER.size
             with path.open("rb") as file:
                 footer = _read_footer(file, size)
-                if footer is None or footer[:4] != self._kind(gallery) or _EACH * footer.count > size:
+                if footer is None or footer[:4] != self._kind(gallery) or _EACH * footer.faces > size:
                     return False
                 if _checksum(path, size) != footer.check:
                     return False
-                file.seek(size - _EACH * footer.count)
-                self.ids = np.frombuffer(file.read(8 * footer.count), dtype=np.int64)
-                self.marks = np.frombuffer(file.read(4 * footer.count), dtype=np.float32)
-                self.stray = np.frombuffer(file.read(footer.count), dtype=np.bool_)
+                file.seek(size - _EACH * footer.faces)
+                self.ids = np.frombuffer(file.read(8 * footer.faces), dtype=np.int64)
+                self.marks = np.frombuffer(file.read(4 * footer.faces), dtype=np.float32)
+                self.stray = np.frombuffer(file.read(footer.faces), dtype=np.bool_)
             self._index.load(str(path))
         except OSError:
             return False
-        self._checked, self.width, self.recall = footer.count, footer.width, footer.recall
+        self._checked, self.width, self.recall = footer.faces, footer.width, footer.recall
         self._note_strays(rows)
         return True
 
