@@ -91,6 +91,10 @@ class ApproximateIndex:
         probes = exact.prepared(queries, self._exact.dimension, self._exact.metric)
         return self._exact.read(lambda rows: top_people(rows, probes, k, self._nearest))
 
+    def owners(self) -> tuple[int, list[str], Ids]:
+        """See `Index`."""
+        return self._exact.owners()
+
     def recall(self, queries: npt.ArrayLike) -> float:
         """The share of queries whose nearest face is found, in [0, 1], measured against exact search.
 

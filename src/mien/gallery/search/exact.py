@@ -63,6 +63,11 @@ class Rows:
         return rows
 
     @cached_property
+    def owners(self) -> int:
+        """How many people have a face."""
+        return len(self.people) - self.people.count(None)
+
+    @cached_property
     def by_id(self) -> tuple[Ids, Ids]:
         """The ids in order, and the row of each."""
         ids = self.ids[self.live]
@@ -145,8 +150,7 @@ def _products(rows: Rows, queries: FloatArray) -> Iterator[tuple[int, FloatArray
     for first in range(0, len(queries), step):
         some = queries[first : first + step]
         # numpy hands a single vector to a routine that reads the matrix at the speed of memory
-        products = (rows.matrix @ some[0])[None] if len(some) == 1 else some @ rows.matrix.T
-        products *= -2
+        products = (rows.matrix @ (-2 * some[0]))[None] if len(some) == 1 else (-2 * some) @ rows.matrix.T
         products += rows.squares
         yield from enumerate(products, first)
 

@@ -84,6 +84,10 @@ class Index(Protocol):
         """
         ...
 
+    def owners(self) -> tuple[int, list[str], Ids]:
+        """The people who have faces: the revision at which they have, their ids, and (P,) how many faces each has."""
+        ...
+
 
 def open_index(
     dimension: int,
@@ -217,6 +221,16 @@ class ExactIndex:
         probes = exact.prepared(queries, self.dimension, self.metric)
         return self.read(lambda rows: top_people(rows, probes, k, exact.nearest))
 
+    def owners(self) -> tuple[int, list[str], Ids]:
+        """See `Index`."""
+        return self.read(_owners)
+
+
+def _owners(rows: Rows) -> tuple[int, list[str], Ids]:
+    faces = np.bincount(rows.codes[rows.codes != NOWHERE], minlength=len(rows.people))
+    present = np.flatnonzero(faces)
+    return rows.revision, [str(rows.people[code]) for code in present.tolist()], faces[present]
+
 
 Search = Callable[[Rows, FloatArray, int], tuple[FloatArray, Ids]]
 
@@ -225,7 +239,7 @@ def top_people(rows: Rows, probes: FloatArray, k: int, search: Search) -> tuple[
     """The nearest people from the nearest faces, of which as many are fetched as it takes; see `Index.top_people`."""
     distances, _ = exact.empty(len(probes), k)
     people: list[list[str]] = [[] for _ in probes]
-    wanted = min(k, sum(person is not None for person in rows.people))
+    wanted = min(k, rows.owners)
     left, faces = np.arange(len(probes)), 4 * k
     while len(left) and wanted:
         near, ids = search(rows, probes[left], faces)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import overload
 
 import numpy as np
 
 from mien.errors import GalleryError
-from mien.gallery.decision import NOBODY, Ints, Rule, match
+from mien.gallery.decision import NOBODY, Ints, Rule, rank_people, with_templates
 from mien.gallery.privacy import everybody
 from mien.gallery.records import Changes, GalleryInfo
 from mien.gallery.search.exact import NOWHERE
@@ -41,29 +43,63 @@ class Roster:
 
     Attributes:
         revision: of the gallery.
-        people: (id, name) of everybody who has a face.
+        people: (id, name) of everybody who has a face; names are those of whom `Searcher.rank` has answered.
         faces: how many faces each has.
         place: position in `people`, by id.
         forbidden: faces, by the position of the person whom they do not show.
     """
 
     revision: int
-    people: list[tuple[str, str | None]]
-    faces: list[int]
+    people: People
+    faces: Ints
     place: dict[str, int]
     forbidden: dict[int, list[int]]
 
     @classmethod
-    def of(cls, reader: Reader) -> Roster:
-        """As it is now."""
-        shown = [person for person in everybody(reader) if person.faces]
-        place = {person.id: i for i, person in enumerate(shown)}
+    def of(cls, reader: Reader, index: Index | None) -> Roster:
+        """As it is now: from the index if that is as far, as reading hundreds of thousands of people takes seconds."""
+        revision, people, faces = (0, [], np.empty(0, dtype=np.int64)) if index is None else index.owners()
+        if revision != reader.revision():
+            shown = [(person.id, person.faces) for person in everybody(reader) if person.faces]
+            people, faces = [person for person, _ in shown], np.array([n for _, n in shown], dtype=np.int64)
+        place = {person: i for i, person in enumerate(people)}
         forbidden: dict[int, list[int]] = {}
         for face, who in reader.forbidden():
             if who in place:
                 forbidden.setdefault(place[who], []).append(face)
-        people = [(person.id, person.name) for person in shown]
-        return cls(reader.revision(), people, [person.faces for person in shown], place, forbidden)
+        return cls(reader.revision(), People(people), faces, place, forbidden)
+
+
+class People(Sequence[tuple[str, str | None]]):
+    """(id, name) of people; the names of those only who were looked up: few are answers."""
+
+    def __init__(self, ids: list[str]) -> None:
+        self.ids = ids
+        self._names: dict[int, str | None] = {}
+
+    def __len__(self) -> int:
+        """How many people there are."""
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[str, str | None]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[tuple[str, str | None]]: ...
+    def __getitem__(self, place: int | slice) -> tuple[str, str | None] | list[tuple[str, str | None]]:
+        """The person in a place, or several.
+
+        Raises:
+            KeyError: nobody has looked up the name.
+        """
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        return self.ids[place], self._names[int(place)]
+
+    def look_up(self, reader: Reader, places: Iterable[int]) -> None:
+        """Learn the names of the people in these places."""
+        for place in set(places) - self._names.keys():
+            person = reader.person(self.ids[place])
+            self._names[place] = person.name if person else None
 
 
 class Searcher:
@@ -122,10 +158,12 @@ class Searcher:
         """
         with self._lock:
             roster = self._caught_up(reader)
-            nearest = self._nearest_people(reader, probes, k + _SPARE)
+            prepared = self._rule.prepare(probes)
+            nearest = self._nearest_people(reader, probes, prepared, k + _SPARE)
             rows = [
-                self._compared(reader, roster, row[None], people) for row, people in zip(probes, nearest, strict=True)
+                self._compared(reader, roster, row[None], people) for row, people in zip(prepared, nearest, strict=True)
             ]
+            roster.people.look_up(reader, [place for who, _ in rows for place in who[:k].tolist()])
         owners = np.full((len(probes), k), NOBODY, dtype=np.int64)
         values = np.full((len(probes), k), -np.inf, dtype=np.float32)
         for i, (who, alike) in enumerate(rows):
@@ -135,8 +173,8 @@ class Searcher:
     def _caught_up(self, reader: Reader) -> Roster:
         """Learn what has changed."""
         if self._roster is None or self._roster.revision != reader.revision():
-            self._roster, self._faces = Roster.of(reader), {}
             self._follow(reader)
+            self._roster, self._faces = Roster.of(reader, self._index), {}
         return self._roster
 
     def follow(self, reader: Reader) -> None:
@@ -187,10 +225,10 @@ class Searcher:
         with self._store.read() as reader:
             return reader.revision()
 
-    def _nearest_people(self, reader: Reader, probes: FloatArray, k: int) -> list[list[str]]:
+    def _nearest_people(self, reader: Reader, probes: FloatArray, prepared: FloatArray, k: int) -> list[list[str]]:
         """For each probe up to k people, by the nearest of their faces."""
         if self._index is not None:
-            return self._index.top_people(self._rule.prepare(probes), k)[1]
+            return self._index.top_people(prepared, k)[1]
         return [_first_people(self._store, reader, probe[None], k) for probe in probes]
 
     def _prepared(self, changes: Changes) -> Changes:
@@ -199,23 +237,25 @@ class Searcher:
     def _compared(
         self, reader: Reader, roster: Roster, probe: FloatArray, people: list[str]
     ) -> tuple[Ints, FloatArray]:
-        """Those of the people whom a probe (1, D) may show, most similar first, and their similarities."""
+        """Those of the people whom a prepared probe (1, D) may show, most similar first, and their similarities."""
         places = [roster.place[person] for person in people if person in roster.place]  # the index may be ahead
         if not places:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         faces = [self._faces_of(reader, roster, place) for place in places]
         owners = np.repeat(places, [len(theirs) for theirs in faces])
-        ranked, alike = (row[0] for row in match(self._rule, probe, np.concatenate(faces), owners, len(places)))
+        everyone, owners = with_templates(np.concatenate(faces), owners)
+        near = similarity.pairwise(probe, everyone, self._rule.metric)
+        ranked, alike = (row[0] for row in rank_people(near, owners, len(places)))
         held = [self._may_be(reader, roster, probe, *one) for one in zip(ranked.tolist(), alike.tolist(), strict=True)]
         return ranked[held], alike[held]
 
     def _faces_of(self, reader: Reader, roster: Roster, place: int) -> FloatArray:
-        """(N, D): the embeddings of a person's faces."""
+        """(N, D): the embeddings of a person's faces as they are compared."""
         if place not in self._faces:
             if len(self._faces) >= _KEPT:
                 self._faces.clear()
-            ids = [face.id for face in reader.faces(person=roster.people[place][0])]
-            self._faces[place] = reader.vectors(ids)
+            ids = [face.id for face in reader.faces(person=roster.people.ids[place])]
+            self._faces[place] = self._rule.prepare(reader.vectors(ids))
         return self._faces[place]
 
     def _may_be(self, reader: Reader, roster: Roster, probe: FloatArray, place: int, alike: float) -> bool:
@@ -224,7 +264,7 @@ class Searcher:
             return True
         against = self._rule.prepare(reader.vectors(roster.forbidden[place]))
         compare = similarity.l2 if self._rule.metric == "l2" else similarity.cosine
-        return float(compare(self._rule.prepare(probe), against).max()) <= alike + _TIE
+        return float(compare(probe, against).max()) <= alike + _TIE
 
 
 def searches_itself(store: Store) -> bool:
