@@ -48,7 +48,7 @@ _K = 10
 _BULK = 8192  # faces of one transaction
 _ONE_BY_ONE = 2000  # faces that are enrolled person by person
 _TURNS = 3  # of what is done several times, to take the median
-_READS = 4  # of the matrix, to take the best
+_READS = 3  # of the matrix by one thread, and by all, to take the best
 _BYTES_EACH = (
     3000  # of disk for a face: the gallery, its log, the search file, the graph, and a copy while it is written
 )

@@ -109,7 +109,9 @@ class Graph:
     def near(self, queries: FloatArray, k: int) -> Ids:
         """(Q, K) ids of faces that are probably nearest, K >= k if there are so many; NOWHERE in places left over."""
         wanted = 2 * k + 8
-        return np.concatenate([self._proposed(queries, wanted), self._strays.nearest(queries, wanted)], axis=1)
+        return np.concatenate(
+            [self._proposed(queries, wanted, self.width), self._strays.nearest(queries, wanted)], axis=1
+        )
 
     def save(self, path: Path, gallery: str) -> None:
         """Write it to a file, readable by its owner only."""
@@ -167,10 +169,10 @@ class Graph:
         keys = _STAND_IN + self._random.integers(_STAND_IN, size=len(ids)).astype(np.uint64)
         self._index.add(keys, noise)
 
-    def _proposed(self, queries: FloatArray, wanted: int) -> Ids:
+    def _proposed(self, queries: FloatArray, wanted: int, width: int = _WIDTHS[0]) -> Ids:
         """(Q, W) ids by the graph alone, nearest first; W <= wanted."""
         wanted = min(wanted, len(self._index))
-        self._index.expansion_search = max(self.width, wanted)
+        self._index.expansion_search = max(width, wanted)
         found = self._index.search(queries, wanted, threads=1 if len(queries) == 1 else 0)
         keys = np.asarray(found.keys).reshape(len(queries), -1)
         counts = np.atleast_1d(getattr(found, "counts", keys.shape[1]))

@@ -241,7 +241,7 @@ class Searcher:
         places = [roster.place[person] for person in people if person in roster.place]  # the index may be ahead
         if not places:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        faces = [self._faces_of(reader, roster, place) for place in places]
+        faces = self._faces_of(reader, roster, places)
         owners = np.repeat(places, [len(theirs) for theirs in faces])
         everyone, owners = with_templates(np.concatenate(faces), owners)
         near = similarity.pairwise(probe, everyone, self._rule.metric)
@@ -249,14 +249,16 @@ class Searcher:
         held = [self._may_be(reader, roster, probe, *one) for one in zip(ranked.tolist(), alike.tolist(), strict=True)]
         return ranked[held], alike[held]
 
-    def _faces_of(self, reader: Reader, roster: Roster, place: int) -> FloatArray:
-        """(N, D): the embeddings of a person's faces as they are compared."""
-        if place not in self._faces:
-            if len(self._faces) >= _KEPT:
-                self._faces.clear()
-            ids = [face.id for face in reader.faces(person=roster.people.ids[place])]
-            self._faces[place] = self._rule.prepare(reader.vectors(ids))
-        return self._faces[place]
+    def _faces_of(self, reader: Reader, roster: Roster, places: list[int]) -> list[FloatArray]:
+        """(N, D) for each of some people: the embeddings of their faces as they are compared."""
+        if len(self._faces) >= _KEPT:
+            self._faces.clear()
+        new = [place for place in places if place not in self._faces]
+        ids = [[face.id for face in reader.faces(person=roster.people.ids[place])] for place in new]
+        prepared = self._rule.prepare(reader.vectors([face for theirs in ids for face in theirs]))
+        ends = np.cumsum([len(theirs) for theirs in ids])
+        self._faces.update(zip(new, np.split(prepared, ends[:-1]), strict=False))
+        return [self._faces[place] for place in places]
 
     def _may_be(self, reader: Reader, roster: Roster, probe: FloatArray, place: int, alike: float) -> bool:
         """Whether a probe is no more like a face that was said not to be a person's than it is like them."""
