@@ -367,16 +367,15 @@ def _built(
     built = _seconds(search)
     start = time.perf_counter()
     graph = search()
-    steps = [SearchResult("opening the graph again", seconds=time.perf_counter() - start)]
-    note = ""
-    if graph.quality is not None:
-        width, recall = graph.quality
-        note = f"a search looks at {width} faces: recall@1 {recall:.3f}, measured when it was built"
+    opened = time.perf_counter() - start
+    if graph.quality is None:
+        return graph, [SearchResult(_APPROXIMATE, note="there are so few faces that all are compared")]
+    width, recall = graph.quality
+    note = f"a search looks at {width} faces: recall@1 {recall:.3f}, measured when it was built"
+    about = SearchResult("building the graph", seconds=built, note=note)
     if cache is not None and graph_file(cache).is_file():
-        steps.insert(0, _on_disk("building the graph", graph_file(cache), len(index), seconds=built, note=note))
-    else:
-        steps.insert(0, SearchResult("building the graph", seconds=built, note=note))
-    return graph, steps
+        about = _on_disk(about.name, graph_file(cache), len(index), seconds=built, note=note)
+    return graph, [about, SearchResult("opening the graph again", seconds=opened)]
 
 
 def _reader(index: ExactIndex) -> Callable[[], float]:
