@@ -136,5 +136,6 @@ def _seriousness(ages: Tensor, known: Tensor) -> Tensor:
     return torch.where(known > 0, grown, torch.ones_like(grown))
 
 
-def _share(right: npt.ArrayLike, of: npt.NDArray[np.bool_]) -> float:
-    return float(np.asarray(right)[of].mean()) if of.any() else float("nan")
+def _share(right: npt.ArrayLike, of: npt.ArrayLike) -> float:
+    counted = np.asarray(right)[np.asarray(of)]
+    return float(counted.mean()) if len(counted) else float("nan")
