@@ -503,7 +503,7 @@ def test_export_gives_all_that_is_known(tmp_path, faces):
         record = opened.export("Rose", tmp_path / "out")
         assert opened.audit("Rose")[-1].action == "export"
     folder = tmp_path / "out"
-    assert folder.stat().st_mode & 0o077 == 0
+    assert not any(path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir()))
     assert sorted(path.name for path in folder.iterdir()) == ["face-1.png", "person.json", "vectors.npy"]
     assert json.loads((folder / "person.json").read_text()) == json.loads(json.dumps(record))
     assert record["person"]["consent"] == "yes"

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from mien.errors import DataError, GalleryError, MienError
+from mien.gallery.grouping.contact import write_sheets
 from mien.gallery.grouping.face_file import MadeBy, read_faces, write_faces
 from mien.gallery.grouping.grouping import GroupingRule, grouped
 from mien.gallery.grouping.groups import Groups, embeddings_path, new_faces, read_groups, write_groups
+from mien.models.base import CropSpec
 from mien.types import Faces
 
 MADE_BY = MadeBy("toy", "ab" * 32, "fast", 4, "l2", "toy", "640")
@@ -50,6 +52,23 @@ def test_faces_are_kept_as_they_are(tmp_path):
             assert np.array_equal(getattr(pictures[digest], name), getattr(faces, name)), name
     write_faces(tmp_path / "f.npz", {}, MADE_BY)
     assert read_faces(tmp_path / "f.npz") == ({}, MADE_BY)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_what_is_written_of_faces_is_its_owners_alone(tmp_path):
+    before, path = os.umask(0), tmp_path / "groups.json"
+    try:
+        write_faces(embeddings_path(path), PICTURES, MADE_BY)
+        write_groups(path, of_toy(), PICTURES)
+        (tmp_path / "sheets").mkdir()
+        template = tuple((float(x), float(y)) for x, y in np.random.default_rng(0).uniform(0, 128, (5, 2)))
+        crop = CropSpec(128, template)
+        write_sheets(tmp_path / "sheets", of_toy(), PICTURES, crop, progress=lambda done, total: None)
+    finally:
+        os.umask(before)
+    files = [path, embeddings_path(path), *(tmp_path / "sheets").iterdir()]
+    assert len(files) == 5
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
 
 def test_groups_are_kept_as_they_are(written):

@@ -382,6 +382,7 @@ def test_the_command(mien_import, tmp_path, people, portrait, astronaut):
     assert done.exit_code == 2  # one file failed
     assert "enrolled: 1, known: 0, duplicate: 0, left out: 0, failed: 1, warnings: 0" in done.stdout
     assert "words.jpg" in done.stdout
+    assert os.name != "posix" or report.stat().st_mode & 0o077 == 0
     rows = list(csv.DictReader(report.read_text(encoding="utf-8").splitlines()))
     assert [row["status"] for row in rows] == ["enrolled", "failed"]
     assert rows[0]["name"] == "'=cmd()"  # no spreadsheet computes it

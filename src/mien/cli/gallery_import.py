@@ -154,7 +154,7 @@ def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
     from mien.ops.atomic import write_whole
 
     if path.suffix.lower() == ".json":
-        write_whole(path, json.dumps(_as_dict(outcomes), indent=2, ensure_ascii=False) + "\n")
+        write_whole(path, json.dumps(_as_dict(outcomes), indent=2, ensure_ascii=False) + "\n", private=True)
         return
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -162,7 +162,7 @@ def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         fields = {**outcome.to_dict(), "warnings": "; ".join(outcome.warnings)}
         writer.writerow([_cell(fields[column]) for column in _COLUMNS])
-    write_whole(path, text.getvalue())
+    write_whole(path, text.getvalue(), private=True)
 
 
 def _cell(value: object) -> object:

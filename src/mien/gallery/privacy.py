@@ -17,7 +17,7 @@ from mien.gallery.editing import Change, now, remove
 from mien.gallery.names import find
 from mien.gallery.records import Event, Face, Person, jsonable
 from mien.gallery.stores.protocol import Reader, Writer
-from mien.ops.atomic import folder_written_whole
+from mien.ops.atomic import folder_written_whole, new_file
 from mien.ops.files import printable
 from mien.types import FloatArray
 
@@ -164,13 +164,14 @@ def write_known(folder: Path, record: dict[str, Any], vectors: FloatArray, crops
     import json
 
     try:
-        with folder_written_whole(folder) as made:
-            made.chmod(0o700)  # nobody else's business
+        with folder_written_whole(folder, private=True) as made:  # nobody else's business
             for face, crop in crops.items():
-                (made / f"face-{face}{_extension(crop)}").write_bytes(crop)
-            np.save(made / "vectors.npy", vectors, allow_pickle=False)
-            text = json.dumps(record, indent=2, ensure_ascii=False)
-            (made / "person.json").write_text(f"{text}\n", encoding="utf-8")
+                with new_file(made / f"face-{face}{_extension(crop)}", private=True) as file:
+                    file.write(crop)
+            with new_file(made / "vectors.npy", private=True) as file:
+                np.save(file, vectors, allow_pickle=False)
+            with new_file(made / "person.json", private=True) as file:
+                file.write(f"{json.dumps(record, indent=2, ensure_ascii=False)}\n".encode())
     except OSError as error:
         raise GalleryError(
             f"{printable(folder)}: cannot be written ({error.strerror or error}); name a new folder"

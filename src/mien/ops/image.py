@@ -44,7 +44,7 @@ from PIL.ImageFile import ImageFile
 
 from mien.errors import ImageDecodeError, ImageError, ImageTooLargeError
 from mien.ops import files
-from mien.ops.atomic import written_whole
+from mien.ops.atomic import new_file, written_whole
 from mien.types import ImageArray
 
 __all__ = ["ImageSource", "load_image", "picture_digest", "read_image_bytes", "save_image"]
@@ -123,12 +123,13 @@ def picture_digest(path: str | os.PathLike[str]) -> str | None:
         return None
 
 
-def save_image(path: str | os.PathLike[str], image: ImageArray) -> None:
+def save_image(path: str | os.PathLike[str], image: ImageArray, *, private: bool = False) -> None:
     """Write a picture; the file appears whole or not at all.
 
     Args:
         path: ends in .jpg or .jpeg (quality 92, full colour resolution) or .png.
         image: (H, W, 3) uint8 RGB.
+        private: only its owner may read it, whatever the umask.
 
     Raises:
         ImageError: another extension, not such an array, or the file cannot be written.
@@ -141,7 +142,7 @@ def save_image(path: str | os.PathLike[str], image: ImageArray) -> None:
     if 0 in image.shape:
         raise ImageError(f"{name}: an empty picture of shape {image.shape} cannot be saved")
     try:
-        with written_whole(target) as temporary, temporary.open("xb") as file:
+        with written_whole(target) as temporary, new_file(temporary, private=private) as file:
             Image.fromarray(np.ascontiguousarray(image)).save(file, **options)
     except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"{name}: cannot be written: {_reason(error)}") from error

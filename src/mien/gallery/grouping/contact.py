@@ -57,6 +57,8 @@ def write_sheets(
 ) -> int:
     """Write overview.png and a group-N.png for each group into a folder; sheets of an earlier run are removed.
 
+    Only the owner may read them.
+
     Args:
         folder: as `check_sheets_folder` left it.
         groups: what to show.
@@ -114,7 +116,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _save(path: Path, sections: Sequence[Section], *, columns: int) -> None:
-    save_image(path, contact_sheet(sections, columns=columns, side=_SIDE))
+    save_image(path, contact_sheet(sections, columns=columns, side=_SIDE), private=True)
 
 
 class _Cutter:

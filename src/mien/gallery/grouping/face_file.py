@@ -81,7 +81,7 @@ class MadeBy:
 
 
 def write_faces(path: Path, pictures: Mapping[str, Faces], made_by: MadeBy) -> None:
-    """Write the faces of pictures, whole or not at all.
+    """Write the faces of pictures, whole or not at all; only the owner of the file may read it.
 
     Args:
         path: ends in .npz by custom.
@@ -108,7 +108,7 @@ def write_faces(path: Path, pictures: Mapping[str, Faces], made_by: MadeBy) -> N
         landmarks=np.concatenate([none.landmarks, *(faces.landmarks for faces in found)]),
         embeddings=np.concatenate([np.zeros((0, made_by.dimension), np.float32), *embeddings]),
     )
-    write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue(), private=True)
 
 
 def read_faces(path: Path) -> tuple[dict[str, Faces], MadeBy]:

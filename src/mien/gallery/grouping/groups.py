@@ -88,7 +88,7 @@ def embeddings_path(path: Path) -> Path:
 
 
 def write_groups(path: Path, groups: Groups, pictures: Mapping[str, Faces]) -> None:
-    """Write groups.json; the faces are to be in `embeddings_path` already.
+    """Write groups.json, readable by its owner only; the faces are to be in `embeddings_path` already.
 
     Raises:
         MienError: it cannot be written.
@@ -98,7 +98,7 @@ def write_groups(path: Path, groups: Groups, pictures: Mapping[str, Faces]) -> N
         data = text.encode()
     except UnicodeEncodeError:  # names of files can be bytes that are no text: JSON's escapes carry them
         data = json.dumps(groups.to_dict(pictures), indent=1).encode()
-    write_whole(path, data + b"\n")
+    write_whole(path, data + b"\n", private=True)
 
 
 def read_groups(path: Path) -> tuple[Groups, dict[str, Faces]]:
