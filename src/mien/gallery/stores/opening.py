@@ -9,7 +9,7 @@ from mien.errors import GalleryError
 from mien.gallery.records import GalleryInfo
 from mien.gallery.stores.address import Address, means_database, not_an_address
 from mien.gallery.stores.protocol import Cipher, Store
-from mien.gallery.stores.sql import check_key
+from mien.gallery.stores.reader import check_key
 from mien.ops.files import printable
 
 _POSTGRES = ("postgresql://", "postgres://")

@@ -13,7 +13,9 @@ from typing import Generic, Protocol, TypeVar
 
 from mien.errors import GalleryError
 from mien.gallery.stores.protocol import Cipher
-from mien.gallery.stores.sql import Connection, SqlReader, SqlWriter
+from mien.gallery.stores.reader import SqlReader
+from mien.gallery.stores.sql import Connection
+from mien.gallery.stores.writer import SqlWriter
 
 _left_behind: list[object] = []
 """Connections that belong to a parent process: a child must neither use nor close them."""
