@@ -9,7 +9,10 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from mien.errors import GalleryBusyError, GalleryError
 from mien.gallery.records import Event, NewFace, Undo
 from mien.gallery.stores.opening import open_store
 from mien.gallery.stores.sqlite import APPLICATION_ID
-from tests.gallery.galleries import AT, DIMENSION, LANDMARKS, a_person, an_info, faces, vectors
+from tests.gallery.galleries import AT, DIMENSION, LANDMARKS, a_cipher, a_person, an_info, faces, vectors
 
 ROOT = Path(__file__).parents[2]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
@@ -328,8 +331,43 @@ class TestTamperedValues:
             everything(store)
         store.close()
 
+    @pytest.mark.parametrize("which", [0, -1])
+    def test_a_gallery_that_lost_its_encryption(self, path, which):
+        cipher = a_cipher()
+        store = open_store(path, create=an_info(key_id=cipher.key_id), cipher=cipher)
+        with store.write() as writer:
+            ids = writer.add_faces(faces(3)).tolist()
+        store.close()
+        altered(path, "UPDATE gallery SET key_id = NULL")
+        refused(path, "tampered with: it says that it is not encrypted, but its embeddings are; restore")
+        refused(path, "tampered with", cipher=cipher)
+        altered(path, "UPDATE faces SET vector = ?, sealed = NULL WHERE id <> ?", bytes(64), ids[which])
+        refused(path, "tampered with: it says that it is not encrypted")
+
+    def test_a_gallery_that_says_it_is_encrypted_and_is_not(self, made):
+        cipher = a_cipher()
+        altered(made, "UPDATE gallery SET key_id = ?", cipher.key_id)
+        refused(made, "tampered with: it says that it is encrypted, but its embeddings are not", cipher=cipher)
+
 
 class TestRemoved:
+    @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="/proc")
+    def test_cleaning_writes_no_file_elsewhere(self, path):
+        """Temporary files of SQLite are removed at once: they are seen while they are open."""
+        store = open_store(path, create=an_info(dimension=1024))
+        with store.write() as writer:
+            ids = writer.add_faces([NewFace(vector) for vector in vectors(4000, dimension=1024)])
+            writer.remove_faces(ids[::2].tolist())
+        seen, done = set(), threading.Event()
+        watching = threading.Thread(target=watch, args=(seen, done))
+        watching.start()
+        store.clean()
+        done.set()
+        watching.join()
+        store.close()
+        assert any(name.startswith(str(path)) for name in seen)
+        assert not [name for name in seen if "etilqs" in name]  # how SQLite calls its own
+
     def test_nothing_is_left_in_any_file(self, path):
         store = open_store(path, create=an_info())
         people = [a_person(f"Secretive Person {i}", consent=f"signed by {i}") for i in range(40)]
@@ -372,6 +410,15 @@ class TestRemoved:
         store.clean()
         other.close()
         store.close()
+
+
+def watch(seen, done):
+    """Note the names of all files that this process has open, until it is done."""
+    while not done.is_set():
+        for entry in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a Path has more to do
+            with suppress(OSError):
+                seen.add(os.readlink(f"/proc/self/fd/{entry}"))  # noqa: PTH115
+        time.sleep(0.0005)
 
 
 AS_NOBODY = """

@@ -24,6 +24,11 @@ _LARGEST_VALUE = 1e6  # of an embedding: far beyond any, and its square is finit
 _PERSON = f"""SELECT {PERSON_COLUMNS}, (SELECT count(*) FROM faces WHERE faces.person = people.number)
     FROM people"""  # noqa: S608  (columns of ours)
 
+_SEALED = ", ".join(
+    f"(SELECT sealed IS NOT NULL FROM faces ORDER BY id {order} LIMIT 1)"  # noqa: S608  (orders of ours)
+    for order in ("ASC", "DESC")
+)
+
 _FACE = """SELECT faces.id, people.id, faces.created, source, source_sha256, box, landmarks, score,
     EXISTS (SELECT 1 FROM crops WHERE crops.face = faces.id)
     FROM faces LEFT JOIN people ON people.number = faces.person"""
@@ -37,13 +42,24 @@ class SqlReader:
         self._where = connection.where
         self._cipher = cipher
         self._column = column_for(cipher)
-        row = self._one(f"SELECT {INFO_COLUMNS}, revision, horizon FROM gallery WHERE one = 1")  # noqa: S608
+        row = self._one(f"SELECT {INFO_COLUMNS}, revision, horizon, {_SEALED} FROM gallery WHERE one = 1")  # noqa: S608
         if row is None:
             raise self._damaged("it does not say what it is")
-        self._info: GalleryInfo = self._mapped(mapping.to_info, [row[:-2]])[0]
+        self._info: GalleryInfo = self._mapped(mapping.to_info, [row[:-4]])[0]
         self._revision: int
-        self._revision, self._horizon = self._mapped(mapping.to_count, row[-2:])
+        self._revision, self._horizon = self._mapped(mapping.to_count, row[-4:-2])
+        self._check_sealed(row[-2:])
         check_key(self._info, cipher, self._where)
+
+    def _check_sealed(self, ends: Row) -> None:
+        """Whether embeddings are encrypted as the gallery says: whoever deletes its `key_id` makes nothing plain of it.
+
+        The first and the last are looked at; one between them is refused when it is read.
+        """
+        encrypted = self._info.key_id is not None
+        if any(sealed is not None and bool(sealed) != encrypted for sealed in ends):
+            says, is_ = ("encrypted", "are not") if encrypted else ("not encrypted", "are")
+            raise self._damaged(f"it says that it is {says}, but its embeddings {is_}; restore it from a copy")
 
     @property
     def info(self) -> GalleryInfo:

@@ -49,6 +49,7 @@ _SETTINGS = (
     "PRAGMA cell_size_check = ON",
     "PRAGMA foreign_keys = ON",
     "PRAGMA secure_delete = ON",
+    "PRAGMA temp_store = MEMORY",  # else VACUUM, say, writes the whole gallery into the system's folder for such files
     "PRAGMA synchronous = FULL",  # in WAL mode: what is committed survives a loss of power
     "PRAGMA journal_size_limit = 67108864",
 )
