@@ -78,11 +78,15 @@ def open_if_there(url: str, **how: Any) -> Gallery | None:
 
     Raises:
         GalleryError: it cannot be used.
+        GalleryKeyError: the key is missing, wrong, or cannot be read.
     """
+    from mien.gallery.encryption import read_cipher
     from mien.gallery.gallery import Gallery
 
-    there = is_there(url)
-    return Gallery.open(url, create="://" in url, **how) if there else None
+    if is_there(url):
+        return Gallery.open(url, create="://" in url, **how)
+    read_cipher(how.get("key"))  # of the gallery that is to be: what is wrong with it is said before the work
+    return None
 
 
 def is_there(url: str) -> bool:
