@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from mien.cli import console
+from mien.cli import console, options
 from mien.cli.app import app
+from mien.gallery.encryption import new_key
 from mien.gallery.gallery import Gallery
 
 
@@ -170,6 +172,9 @@ def test_removal_asks_first(known, mien, tmp_path):
     asked = mien("gallery", "remove", "Grace", "--gallery", tmp_path / "people.db", stdin=b"y\n")
     assert asked.returncode == 0
     assert b"removed: Grace and 1 face" in asked.stdout
+    person = re.search(r"by the id ([0-9a-f]{32})", asked.stdout.decode()).group(1)
+    assert [event["action"] for event in answer(known("audit", person, "--json"))["events"]] == ["enrol", "remove"]
+    assert "the id that `mien gallery remove` said" in said(known("audit", "Grace", code=2))
     assert "Grace" not in said(known("list"))
     assert b"Grace" not in (tmp_path / "people.db").read_bytes()
     assert "gone for good" in said(known("undo", code=2))
@@ -179,7 +184,10 @@ def test_removal_asks_first(known, mien, tmp_path):
 
 def test_consent_expiry_and_purge(known):
     assert "consent: signed form" in said(known("consent", "Grace", "signed form"))
-    assert "consent" not in said(known("consent", "Grace", "--withdrawn"))
+    assert "consent withdrawn (" in said(known("consent", "Grace", "--withdrawn"))
+    assert "withdrawn 20" in said(known("list"))
+    assert answer(known("show", "Grace", "--json"))["person"]["withdrawn_at"].startswith("20")
+    assert answer(known("show", "Eileen", "--json"))["person"]["withdrawn_at"] is None
     known("consent", "Grace", code=2)
     assert "expires 2099-05-01 00:00 UTC" in said(known("expire", "Grace", "2099-05-01"))
     assert "nobody has expired" in said(known("purge"))
@@ -215,6 +223,28 @@ def test_what_is_no_gallery_is_refused_in_one_line(at, tmp_path, portrait):
     with sqlite3.connect(tmp_path / "people.db") as other:
         other.execute("CREATE TABLE mine (x)")
     assert len(at("list", code=2).stderr.strip().splitlines()) == 1
+
+
+def test_a_key_that_is_missing_or_wrong_is_said_before_the_work(known, at, tmp_path, portrait, monkeypatch):
+    def worked(*_, **__):
+        raise AssertionError("an analyzer was made")
+
+    monkeypatch.setattr(options, "make_analyzer", worked)
+    (tmp_path / "short.key").write_text("abc")
+    (tmp_path / "short.key").chmod(0o600)
+    (tmp_path / "pictures" / "Ann").mkdir(parents=True)
+    (tmp_path / "pictures" / "Ann" / "1.jpg").write_bytes(portrait.read_bytes())
+    new_key(f"file:{tmp_path / 'new.key'}")
+    missing, short, other = (f"file:{tmp_path / name}" for name in ("none.key", "short.key", "new.key"))
+    for arguments in (("enrol", "Ann", portrait), ("import", tmp_path / "pictures")):
+        for key, complaint in ((missing, "no such file"), (short, "is no key"), (other, "is not encrypted")):
+            done = known(*arguments, "--key", key, code=2)
+            assert complaint in said(done)
+            assert len(done.stderr.strip().splitlines()) == 1
+        for key, complaint in ((missing, "no such file"), (short, "is no key")):
+            done = at(*arguments, "--key", key, "--gallery", tmp_path / "later.db", code=2)
+            assert complaint in said(done)
+    assert not (tmp_path / "later.db").exists()
 
 
 def test_another_embedder_is_refused(known, portrait):

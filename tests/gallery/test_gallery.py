@@ -485,7 +485,15 @@ def test_consent_and_expiry_are_kept_and_lifted(known):
     both_ways(known, lambda: known.consent("Rose", " signed form 12 ", at=at))
     person = known.person("Rose")
     assert (person.consent, person.consent_at) == ("signed form 12", at)
-    assert known.consent("Rose", None).consent_at is None
+    assert person.withdrawn_at is None
+    later = at + timedelta(days=1)
+    person = known.consent("Rose", None, at=later)
+    assert (person.consent, person.withdrawn_at) == (None, later)
+    told = known.export("Rose")["person"]
+    assert [told[key] for key in ("consent", "consent_at", "withdrawn_at")] == [None, None, later.isoformat()]
+    assert known.person("Obama").withdrawn_at is None
+    assert known.split("Rose", [known.faces("Rose")[0].id], "Rosa").withdrawn_at == later
+    assert known.consent("Rose", "signed again").withdrawn_at is None
     assert known.expire("Rose", LATER).expires == LATER
     assert known.expire("Rose", None).expires is None
     with pytest.raises(GalleryError, match="2,000"):
@@ -522,7 +530,24 @@ def test_export_never_overwrites(known, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize("into", ["Rose", "Obama"])
+@pytest.mark.parametrize("withdrawn_last", [True, False])
+def test_of_two_people_made_one_what_was_said_last_of_consent_holds(known, into, withdrawn_last):
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    known.consent("Rose", "agreed", at=at)
+    known.consent("Obama", None, at=at + timedelta(days=1 if withdrawn_last else -1))
+    one = known.merge("Obama" if into == "Rose" else "Rose", into)
+    assert (one.consent is None) == (one.withdrawn_at is not None) == withdrawn_last
+
+
 # The audit trail
+
+
+def test_the_trail_of_somebody_removed_is_found_by_their_id(known):
+    gone = known.remove("Rose")
+    with pytest.raises(GalleryError, match=r"nobody called 'Rose'.*only the id"):
+        known.audit("Rose")
+    assert [event.action for event in known.audit(gone.id)] == ["enrol", "remove"]
 
 
 def test_every_change_and_search_is_one_line_without_anything_personal(known, faces, shared_photos):

@@ -180,13 +180,11 @@ def told_dict(
     told: Enrolment, faces: Sequence[NewFace], doubted: Sequence[Sequence[str]] | None = None
 ) -> dict[str, Any]:
     """JSON-ready: what became of an enrolment of these faces, and what makes one doubt each of them."""
-    from mien.gallery.privacy import person_dict
-
     skipped = {one.position for one in told.skipped}
     added = [face for i, face in enumerate(faces) if i not in skipped]
     warned = [{} if doubted is None else {"warnings": list(doubted[i])} for i in range(len(faces)) if i not in skipped]
     return {
-        "person": person_dict(told.person),
+        "person": told.person.to_dict(),
         "enrolled": [
             {"path": face.source, "face": i, **more} for face, i, more in zip(added, told.faces, warned, strict=True)
         ],

@@ -43,11 +43,8 @@ def list_(
     with galleries.open_gallery(gallery, key) as opened:
         people, nobodys, due = opened.people(), len(opened.unassigned()), len(opened.expired())
         if as_json:
-            from mien.gallery.privacy import person_dict
-            from mien.gallery.stores.protocol import described
-
-            everybody = [person_dict(person) for person in people]
-            print_json({"schema": 1, "gallery": described(opened.info), "people": everybody, "unassigned": nobodys})
+            everybody = [person.to_dict() for person in people]
+            print_json({"schema": 1, "gallery": opened.info.to_dict(), "people": everybody, "unassigned": nobodys})
             return
     columns, rows = ["name", "faces", "since", "consent", "expires"], [_person_row(person) for person in people]
     needed = [person.id if person.name is None or not stdout().is_terminal else "" for person in people]
@@ -206,7 +203,7 @@ def remove(
             _confirm(f"Remove {printable(name)} and {_faces(person.faces)} for good?", yes=yes)
             opened.remove(person.id)
             gone = {"person": person.name, "id": person.id, "faces": person.faces}
-            text = f"removed: {name} and {_faces(person.faces)}"
+            text = f"removed: {name} and {_faces(person.faces)}; the audit trail knows them by the id {person.id} only"
     if as_json:
         print_json({"schema": 1, "removed": gone})
     else:
@@ -291,9 +288,7 @@ def audit(
     with galleries.open_gallery(gallery, key) as opened:
         events = opened.audit(who)[-last:]
     if as_json:
-        from mien.gallery.privacy import event_dict
-
-        print_json({"schema": 1, "events": [event_dict(event) for event in events]})
+        print_json({"schema": 1, "events": [event.to_dict() for event in events]})
         return
     print_rows(("event", "when (UTC)", "what", "by", "person", "details"), [_event_row(event) for event in events])
 
@@ -303,9 +298,7 @@ def _edit(url: str, key: str | None, edit: Callable[[Gallery], Person | None], *
     with galleries.open_gallery(url, key) as opened:
         person = edit(opened)
     if as_json:
-        from mien.gallery.privacy import person_dict
-
-        print_json({"schema": 1, "person": None if person is None else person_dict(person)})
+        print_json({"schema": 1, "person": None if person is None else person.to_dict()})
     else:
         _say("done" if person is None else _sentence(person))
 
@@ -336,18 +329,18 @@ def _sentence(person: Person) -> str:
     told = [person.name or "unnamed", _faces(person.faces), f"id {person.id}"]
     if person.consent is not None:
         told.append(f"consent: {person.consent} ({_day(person.consent_at)})")
+    if person.withdrawn_at is not None:
+        told.append(f"consent withdrawn ({_day(person.withdrawn_at)})")
     if person.expires is not None:
         told.append(f"expires {_minute(person.expires)} UTC")
     return "; ".join(told)
 
 
 def _shown_dict(person: Person | None, faces: list[Face], forbidden: list[int]) -> dict[str, Any]:
-    from mien.gallery.privacy import face_dict, person_dict
-
-    shown = [face_dict(face) for face in faces]
+    shown = [face.to_dict() for face in faces]
     if person is None:
         return {"schema": 1, "person": None, "faces": shown}
-    return {"schema": 1, "person": person_dict(person), "faces": shown, "not_this_person": forbidden}
+    return {"schema": 1, "person": person.to_dict(), "faces": shown, "not_this_person": forbidden}
 
 
 def _person_row(person: Person) -> list[str]:
@@ -355,9 +348,14 @@ def _person_row(person: Person) -> list[str]:
         printable(person.name or "(unnamed)"),
         str(person.faces),
         _day(person.created),
-        _day(person.consent_at) or "-",
+        _consent(person),
         _day(person.expires) or "-",
     ]
+
+
+def _consent(person: Person) -> str:
+    """When it was given, or withdrawn."""
+    return f"withdrawn {_day(person.withdrawn_at)}" if person.withdrawn_at else _day(person.consent_at) or "-"
 
 
 def _face_row(face: Face) -> list[str]:

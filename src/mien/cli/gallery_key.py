@@ -51,15 +51,13 @@ def rotate(
 
     Whatever interrupts it, the gallery has the old key or the new one. Others who have it open then open it anew.
     """
-    from mien.gallery.stores.protocol import described
-
     if (new_key is None) != plain:
         raise typer.BadParameter("either --new-key SOURCE or --plain", param_hint="--new-key")
     with galleries.open_gallery(gallery, key) as opened:
         opened.rekey(new_key)
         info, faces = opened.info, opened.count()[1]
     if as_json:
-        print_json({"schema": 1, "gallery": described(info), "key_id": info.key_id, "faces": faces})
+        print_json({"schema": 1, "gallery": info.to_dict(), "key_id": info.key_id, "faces": faces})
         return
     how = "not encrypted any more" if info.key_id is None else f"encrypted with the key of id {info.key_id}"
     _say(f"{opened.url}: {faces:,} face{'' if faces == 1 else 's'}, {how}")

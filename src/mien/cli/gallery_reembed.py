@@ -98,8 +98,6 @@ def _separation(accuracy: Accuracy | None) -> str:
 
 
 def _as_dict(result: Reembedding) -> dict[str, Any]:
-    from mien.gallery.stores.protocol import described
-
     measured = {"before": result.accuracy_before, "after": result.accuracy_after}
     return {
         "schema": 1,
@@ -107,7 +105,7 @@ def _as_dict(result: Reembedding) -> dict[str, Any]:
         "faces": result.faces,
         "resumed": result.resumed,
         "missing": [asdict(face) for face in result.missing],
-        "before": described(result.before),
-        "after": described(result.after),
+        "before": result.before.to_dict(),
+        "after": result.after.to_dict(),
         "accuracy": {when: asdict(value) if value else None for when, value in measured.items()},
     }

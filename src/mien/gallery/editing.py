@@ -111,9 +111,14 @@ def _links_to_carry(writer: Writer, person: Person, target: Person, faces: list[
 
 
 def _united(target: Person, person: Person) -> Person:
-    """`target` with what `person` adds: a name and a consent where it has none; the earlier expiry."""
+    """`target` with what `person` adds: a name and a consent where it has none; the earlier expiry.
+
+    Where one of the two withdrew their consent, what was said last holds.
+    """
     expiries = [when for when in (target.expires, person.expires) if when is not None]
-    consent = target if target.consent is not None else person
+    consent = target if target.consent_at is not None else person
+    if target.withdrawn_at or person.withdrawn_at:
+        consent = max((target, person), key=lambda one: one.consent_at or datetime.min.replace(tzinfo=UTC))
     return replace(
         target,
         name=target.name or person.name,

@@ -327,8 +327,19 @@ class Gallery:
             if who is None:
                 return reader.events(after=after, limit=limit)
             known = who.isascii() and reader.events(person=who, limit=1)
-            person = who if known else find(reader, who).id
-            return reader.events(person=person, after=after, limit=limit)
+            if known:
+                return reader.events(person=who, after=after, limit=limit)
+            return reader.events(person=self._traced(reader, who), after=after, limit=limit)
+
+    def _traced(self, reader: Reader, who: str) -> str:
+        """The id of somebody of whom the audit trail is asked."""
+        try:
+            return find(reader, who).id
+        except GalleryError as error:
+            raise GalleryError(
+                f"{error}; of people who were removed the audit trail has no name, only the id that `mien gallery"
+                " remove` said: `mien gallery audit` without a name lists all"
+            ) from error
 
     # Corrections
 
@@ -342,6 +353,8 @@ class Gallery:
 
     def merge(self, who: str, into: str) -> Person:
         """Make two people one, who keeps the name of `into`, its consent (or the only one), and the earlier expiry.
+
+        Where one of the two withdrew their consent, what was said last holds.
 
         Raises:
             GalleryError: there is no such person, or a face of one was said not to show the other.
@@ -431,7 +444,7 @@ class Gallery:
             return privacy.expired(reader, editing.now() if at is None else privacy.as_utc(at))
 
     def consent(self, who: str, text: str | None, *, at: datetime | None = None) -> Person:
-        """Note what a person agreed to, or that there is no consent (None).
+        """Note what a person agreed to, or that there is no consent any more (None): `Person.withdrawn_at` is when.
 
         Args:
             who: name or id.

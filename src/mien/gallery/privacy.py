@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mien.errors import GalleryError
 from mien.gallery import undoing
 from mien.gallery.editing import Change, now, remove
 from mien.gallery.names import find
-from mien.gallery.records import Event, Face, Person, jsonable
+from mien.gallery.records import Event, Person
 from mien.gallery.stores.protocol import Reader, Writer
 from mien.ops.atomic import folder_written_whole, new_file
 from mien.ops.files import printable
@@ -70,8 +70,7 @@ def consent(writer: Writer, who: str, text: str | None, at: datetime | None) -> 
     """Note what a person agreed to; see `Gallery.consent`."""
     person = find(writer, who)
     said = None if text is None else clean_consent(text)
-    when = None if said is None else as_utc(at or now())
-    changed = replace(person, consent=said, consent_at=when)
+    changed = replace(person, consent=said, consent_at=as_utc(at or now()))
     writer.update_person(changed)
     return Change("consent", changed, {"given": said is not None}, [undoing.set_person(person)])
 
@@ -119,21 +118,6 @@ def _mentioned(event: Event) -> Iterator[object]:
         yield from value if isinstance(value, (list, tuple)) else (value,)
 
 
-def person_dict(person: Person) -> dict[str, Any]:
-    """JSON-ready."""
-    return jsonable(asdict(person))
-
-
-def face_dict(face: Face) -> dict[str, Any]:
-    """JSON-ready."""
-    return jsonable(asdict(face))
-
-
-def event_dict(event: Event) -> dict[str, Any]:
-    """JSON-ready."""
-    return jsonable({**event.__dict__, "details": dict(event.details)})
-
-
 def known(reader: Reader, person: Person) -> tuple[dict[str, Any], FloatArray, dict[int, bytes]]:
     """All that a gallery keeps about one person.
 
@@ -145,12 +129,12 @@ def known(reader: Reader, person: Person) -> tuple[dict[str, Any], FloatArray, d
     crops = {face.id: crop for face in faces if (crop := reader.crop(face.id)) is not None}
     record = {
         "schema": 1,
-        "person": person_dict(person),
-        "faces": [face_dict(face) for face in faces],
+        "person": person.to_dict(),
+        "faces": [face.to_dict() for face in faces],
         "not_this_person": [face for face, who in reader.forbidden() if who == person.id],
         "not_others": [[face, who] for face, who in reader.forbidden() if face in set(ids)],
         "embedder": reader.info.embedder,
-        "events": [event_dict(event) for event in events_about(reader, person.id)],
+        "events": [event.to_dict() for event in events_about(reader, person.id)],
     }
     return record, reader.vectors(ids), crops
 

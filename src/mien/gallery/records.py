@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -43,6 +43,12 @@ class GalleryInfo:
     key_id: str | None = None
     keeps_crops: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        fields = jsonable(asdict(self))
+        del fields["key_id"]
+        return {**fields, "encrypted": self.key_id is not None}
+
 
 @dataclass(frozen=True)
 class Person:
@@ -53,7 +59,7 @@ class Person:
         name: as shown, NFC; unique in the gallery; None for a group of faces that nobody has named yet.
         created: when, in UTC.
         consent: what the person agreed to, in the words of whoever enrolled them, or None where nothing was noted.
-        consent_at: when, in UTC.
+        consent_at: when, in UTC; where `consent` is None, when it was withdrawn (or refused).
         expires: when all that is known of them is to be removed (`purge`), in UTC, or None.
         faces: how many faces of theirs the gallery has.
     """
@@ -65,6 +71,16 @@ class Person:
     consent_at: datetime | None = None
     expires: datetime | None = None
     faces: int = 0
+
+    @property
+    def withdrawn_at(self) -> datetime | None:
+        """When they withdrew their consent (or refused it); None where they never did, or have agreed since."""
+        return self.consent_at if self.consent is None else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        given_at = None if self.consent is None else self.consent_at
+        return jsonable(asdict(self) | {"consent_at": given_at, "withdrawn_at": self.withdrawn_at})
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,10 @@ class Face:
     landmarks: tuple[tuple[float, float], ...] | None = None
     score: float | None = None
     has_crop: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return jsonable(asdict(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +152,10 @@ class Event:
     person: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     id: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return jsonable({**self.__dict__, "details": dict(self.details)})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 from mien.gallery.records import Changes, Event, Face, GalleryInfo, Ids, NewFace, Person, Undo
 from mien.types import FloatArray
@@ -220,18 +220,3 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of it; may be called twice."""
         ...
-
-
-def described(info: GalleryInfo) -> dict[str, Any]:
-    """JSON-ready."""
-    return {
-        "id": info.id,
-        "embedder": info.embedder,
-        "embedder_sha256": info.embedder_sha256,
-        "mode": info.mode,
-        "dimension": info.dimension,
-        "metric": info.metric,
-        "created": info.created.isoformat(),
-        "encrypted": info.key_id is not None,
-        "keeps_crops": info.keeps_crops,
-    }
