@@ -1,11 +1,12 @@
-"""Kills a process in the middle of enrolment, merging and re-embedding, and looks for what was lost.
+"""Kills a process in the middle of enrolment, merging, re-embedding and a change of key, and looks for what was lost.
 
     python recipes/gallery_kill.py --runs 200
 
 Each run lets a process change a gallery and acknowledge every committed change, kills it with SIGKILL at a random
 moment (within half a second after its first acknowledgement), opens the gallery again and checks that all that was
-acknowledged is there and that nothing is there by half. The kinds of work take turns, each on one gallery that goes
-through all its kills. PostgreSQL is started by the package that the tests use; its server is not killed, its client is.
+acknowledged is there, that nothing is there by half, and that of two keys exactly one opens it. The kinds of work take
+turns, each on one gallery that goes through all its kills. PostgreSQL is started by the package that the tests use; its
+server is not killed, its client is.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests.gallery.galleries import fresh_url
 from tests.gallery.killing import kill_once, prepare
 from tests.gallery.postgres_server import running
 
-WORK = ("enrol", "merge", "reembed")
+WORK = ("enrol", "merge", "reembed", "rotate")
 
 
 def main() -> int:
@@ -33,6 +34,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=200, help="kills per store")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stores", nargs="+", choices=["sqlite", "postgres"], default=["sqlite", "postgres"])
+    parser.add_argument("--work", nargs="+", choices=WORK, default=WORK)
     options = parser.parse_args()
     random.seed(options.seed)
     with ExitStack() as stack:
@@ -42,15 +44,15 @@ def main() -> int:
             "| store | work | kills | acknowledged changes | failures | seconds |\n|---|---|---|---|---|---|",
             flush=True,
         )
-        failed = sum(kill(store, folder, server, options.runs) for store in options.stores)
+        failed = sum(kill(store, folder, server, options.runs, options.work) for store in options.stores)
     return 1 if failed else 0
 
 
-def kill(store: str, folder: Path, server: str | None, runs: int) -> int:
+def kill(store: str, folder: Path, server: str | None, runs: int, kinds: Sequence[str]) -> int:
     """All runs of one store; the number of those that lost something."""
     return sum(
-        row(store, work, fresh_url(store, folder, server), len(range(k, runs, len(WORK))))
-        for k, work in enumerate(WORK)
+        row(store, work, fresh_url(store, folder, server), len(range(k, runs, len(kinds))))
+        for k, work in enumerate(kinds)
     )
 
 

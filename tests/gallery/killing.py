@@ -16,7 +16,7 @@ from mien.gallery.records import NewFace, Person
 from mien.gallery.stores.opening import open_store
 from mien.gallery.stores.protocol import Reader
 from tests.gallery.galleries import AT, an_info
-from tests.gallery.worker import PER_PERSON, generation_dimension, vector
+from tests.gallery.worker import CIPHERS, PER_PERSON, generation_dimension, opened, vector
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = 8
@@ -39,13 +39,15 @@ def start(url: str, work: str, seed: int, *more: object) -> subprocess.Popen[str
 
 def prepare(url: str, work: str) -> None:
     """A gallery of a few people, for work that changes what is there."""
-    store = open_store(url, create=an_info(embedder="0", dimension=generation_dimension(1)))
+    cipher = CIPHERS[0] if work == "rotate" else None
+    info = an_info(embedder="0", dimension=generation_dimension(1), key_id=cipher and cipher.key_id)
+    store = open_store(url, create=info, cipher=cipher)
     if work != "enrol":
         with store.write() as writer:
             for i in range(PEOPLE):
                 person = f"{0:016x}{i:016x}"
                 writer.add_person(Person(person, person, AT))
-                writer.add_faces([NewFace(vector(person, j), person) for j in range(PER_PERSON)])
+                writer.add_faces([NewFace(vector(person, j), person, crop=crop(j)) for j in range(PER_PERSON)])
     if work == "reembed":  # from here on, generation 0
         with store.write() as writer:
             ids = [face.id for face in writer.faces()]
@@ -71,7 +73,7 @@ def kill_once(url: str, work: str, seed: int, longest: float) -> Outcome:
     worker.stderr.close()
     assert not said, said  # it was killed, it did not fail
     acknowledged = [line.split() for line in lines if line.endswith("\n")]
-    store = open_store(url, timeout=60)
+    store = opened(url, work)
     try:
         with store.read() as view:
             return CHECKS[work](view, seed, acknowledged)
@@ -116,4 +118,23 @@ def check_reembed(view: Reader, seed: int, acknowledged: list[list[str]]) -> Out
     return Outcome(len(acknowledged), generation)
 
 
-CHECKS = {"enrol": check_enrol, "merge": check_merge, "reembed": check_reembed}
+def check_rotate(view: Reader, seed: int, acknowledged: list[list[str]]) -> Outcome:
+    """That one of the two keys opens the gallery, and the other does not, is known: see `opened`."""
+    people = view.people()
+    assert len(people) == PEOPLE
+    for person in people:
+        ids = [face.id for face in view.faces(person=person.id)]
+        np.testing.assert_array_equal(view.vectors(ids), [vector(person.id, j) for j in range(PER_PERSON)])
+        assert [view.crop(face) for face in ids] == [crop(j) for j in range(PER_PERSON)]
+    keys = [event.details["key"] for event in view.events()]
+    assert keys[-1] == view.info.key_id, "the trail knows another key"
+    assert acknowledged[-1][0] in keys[-2:]  # one more may have been committed than it could say
+    return Outcome(len(acknowledged), len(keys))
+
+
+def crop(j: int) -> bytes:
+    """The picture that is kept of a person's face j."""
+    return b"\x89PNG %d" % j * 500
+
+
+CHECKS = {"enrol": check_enrol, "merge": check_merge, "reembed": check_reembed, "rotate": check_rotate}

@@ -25,7 +25,7 @@ def url(request, tmp_path):
     return fresh_url(request.param, tmp_path, server)
 
 
-@pytest.mark.parametrize("work", ["enrol", "merge", "reembed"])
+@pytest.mark.parametrize("work", ["enrol", "merge", "reembed", "rotate"])
 def test_killed(url, work):
     prepare(url, work)
     for _ in range(KILLS):

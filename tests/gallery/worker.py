@@ -7,25 +7,42 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
-from mien.errors import GalleryBusyError
+from mien.errors import GalleryBusyError, GalleryKeyError
 from mien.gallery.records import Event, NewFace, Person
+from mien.gallery.rekeying import rekey
 from mien.gallery.stores.opening import open_store
 from mien.gallery.stores.protocol import Store
+from tests.gallery.galleries import a_cipher
 
 DIMENSION = 16
+CIPHERS = a_cipher(0), a_cipher(32)
+"""Of the two keys that `rotate` exchanges."""
 PER_PERSON = 5
 """Faces that a person is enrolled with: another number of them is half an enrolment."""
 
 
 def main() -> None:
     url, work, seed, *number = sys.argv[1:]
-    store = open_store(url, timeout=10 if work == "load" else 60)
+    store = opened(url, work, timeout=10 if work == "load" else 60)
     JOBS[work](store, int(seed), *map(int, number))
+
+
+def opened(url: str, work: str, timeout: float = 60) -> Store:
+    """The gallery; where keys are exchanged (`rotate`), with the one of the two that opens it: never both, nor none."""
+    if work != "rotate":
+        return open_store(url, timeout=timeout)
+    open_with: list[Store] = []
+    for cipher in CIPHERS:
+        with suppress(GalleryKeyError):
+            open_with.append(open_store(url, cipher=cipher, timeout=timeout))
+    [store] = open_with
+    return store
 
 
 def enrol(store: Store, seed: int, times: int = sys.maxsize) -> None:
@@ -68,6 +85,16 @@ def reembed(store: Store, seed: int) -> None:
             writer.set_info(replace(writer.info, embedder=str(after), dimension=generation_dimension(after)))
             writer.replace_vectors(ids, np.full((len(ids), generation_dimension(after)), after, np.float32))
         say(after)
+
+
+def rotate(store: Store, seed: int) -> None:
+    """Encrypt the gallery with the other of two keys, again and again, and clean it."""
+    while True:
+        with store.write() as writer:
+            [after] = [cipher for cipher in CIPHERS if cipher.key_id != writer.info.key_id]
+            rekey(writer, after, "worker")
+        say(after.key_id)
+        store.clean()
 
 
 def increment(store: Store, seed: int, times: int) -> None:
@@ -123,7 +150,7 @@ def say(*words: object) -> None:
     print(*words, flush=True)
 
 
-JOBS = {"enrol": enrol, "merge": merge, "reembed": reembed, "increment": increment, "load": load}
+JOBS = {"enrol": enrol, "merge": merge, "reembed": reembed, "rotate": rotate, "increment": increment, "load": load}
 
 if __name__ == "__main__":
     main()
