@@ -9,6 +9,7 @@ neighbor search using Hierarchical Navigable Small World graphs", 2016.
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ _MOST_LOOKED_AT = 1000
 _MARK = "mien gallery, format "
 """How the comment on the table `gallery` begins; the schema's version follows."""
 _ROWS_AT_A_TIME = 10_000
+_NOT_READY = "the database system is"  # starting up, in recovery mode, not yet accepting connections
+_PATIENCE = 0.1
+"""Seconds between two attempts to connect."""
 
 
 class PackedVector(bytes):
@@ -91,12 +95,7 @@ class PostgresConnection:
         self._schema = session.address.schema
         self._timeout = session.timeout
         try:
-            self._raw = psycopg.connect(
-                session.address.conninfo,
-                autocommit=True,
-                connect_timeout=max(2, round(session.timeout)),
-                application_name="mien",
-            )
+            self._raw = _connected(session)
         except psycopg.ProgrammingError:  # libpq quotes what it cannot take apart
             raise not_an_address() from None
         except psycopg.Error as error:
@@ -194,7 +193,15 @@ class PostgresConnection:
         self.rows("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (f"mien gallery {self._schema}",))
 
     def commit(self) -> None:
-        self.run("COMMIT")
+        try:
+            self.run("COMMIT")
+        except GalleryError as error:
+            if not self._raw.closed:
+                raise
+            raise GalleryError(
+                f"{self.where}: the server ended the connection while a change was being written: look whether it is"
+                " there before you make it again"
+            ) from error
 
     def rollback(self) -> None:
         with suppress(psycopg.Error):
@@ -223,9 +230,27 @@ class PostgresConnection:
         except errors.InsufficientPrivilege as error:
             raise GalleryError(f"{self.where}: the user may not do this: {_line(error)}") from error
         except psycopg.Error as error:
-            raise GalleryError(f"{self.where}: {_line(error)}") from error
+            lost = "the server ended the connection, and this was not done, try again: " if self._raw.closed else ""
+            raise GalleryError(f"{self.where}: {lost}{_line(error)}") from error
         except (UnicodeError, OverflowError) as error:
             raise GalleryError(f"{self.where}: a value cannot be kept or read ({error})") from error
+
+
+def _connected(session: Session) -> psycopg.Connection[Any]:
+    """A connection; a server that is just starting, or recovering from a crash, is waited for."""
+    end = time.monotonic() + session.timeout
+    while True:
+        try:
+            return psycopg.connect(
+                session.address.conninfo,
+                autocommit=True,
+                connect_timeout=max(2, round(session.timeout)),
+                application_name="mien",
+            )
+        except psycopg.OperationalError as error:  # which has no code where there is no connection yet
+            if _NOT_READY not in str(error) or time.monotonic() >= end:
+                raise
+            time.sleep(_PATIENCE)
 
 
 class PostgresStore(SqlStore[PostgresConnection]):
