@@ -211,6 +211,27 @@ def test_export_and_audit(known, tmp_path):
     assert "Grace" not in said(known("audit"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_what_cannot_be_written_can_be_looked_at(known, tmp_path):
+    tmp_path.chmod(0o555)
+    for folder in list(tmp_path.parents)[:2]:  # so that somebody else gets in
+        folder.chmod(folder.stat().st_mode | 0o011)
+    (tmp_path / "people.db").chmod(0o444)
+    before, root = (tmp_path / "people.db").read_bytes(), os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)
+        told = [said(known(*words)) for words in (("list",), ("show", "Grace"), ("audit",))]
+        refused = said(known("rename", "Grace", "G. H.", code=2))
+    finally:
+        if root:
+            os.seteuid(0)
+        tmp_path.chmod(0o755)
+    assert all(word in text for word, text in zip(("Eileen", "1 face", "enrol"), told, strict=True))
+    assert "read-only" in refused
+    assert (tmp_path / "people.db").read_bytes() == before
+
+
 def test_what_is_no_gallery_is_refused_in_one_line(at, tmp_path, portrait):
     assert "there is no gallery" in said(at("list", code=2))
     for content in (b"", b"not a gallery", os.urandom(8192)):

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.errors import GalleryError
+from mien.errors import GalleryBusyError, GalleryError
 from mien.gallery.gallery import Gallery
 from mien.gallery.records import NewFace
+from tests.gallery.test_search_cache import holds
 
 ROOT = Path(__file__).parents[2]
 resource = pytest.importorskip("resource", reason="limits of POSIX")
@@ -203,3 +204,58 @@ def test_embeddings_whose_squares_are_not_finite(gallery):
         gallery.enrol("A", np.full((1, 128), 3e38, np.float32))
     with pytest.raises(ValueError, match="values that none has"):
         gallery.identify(np.full((1, 128), 3e38, np.float32))
+
+
+ONLOOKER = """
+import sys
+from contextlib import ExitStack
+import numpy as np
+from mien.gallery.gallery import Gallery
+path, how = sys.argv[1:]
+with Gallery.open(path) as gallery, ExitStack() as stack:
+    gallery.identify(np.ones((1, 128), np.float32))  # maps the file in which search keeps embeddings
+    if how == "reading":
+        stack.enter_context(gallery.store.read()).count()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    stack.close()
+    print("read", flush=True)
+    sys.stdin.readline()
+    print(gallery.count(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["open", "reading"])
+def test_who_was_removed_is_in_no_file_while_another_process_looks_on(path, how):
+    """Gone at once where others have the gallery open; where one is reading, that is said, and `purge` clears it."""
+
+    def left():
+        named = [file.name for file in path.parent.iterdir() if file.is_file() and b"nmistakable" in file.read_bytes()]
+        return sorted({*named, *holds(path.parent, face)})
+
+    rest, face = embeddings(4), embeddings(1, 7)[0]
+    command = [sys.executable, "-c", ONLOOKER, str(path), how]
+    with (
+        Gallery.open(path, timeout=0.3) as gallery,
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as onlooker,
+    ):
+        gallery.enrol("Unmistakable", face[None], consent="unmistakable too", sources=["unmistakable.jpg"])
+        gallery.enrol("Rest", rest)
+        gallery.identify(rest)
+        assert onlooker.stdin is not None
+        assert onlooker.stdout is not None
+        assert onlooker.stdout.readline() == "ready\n"
+        assert "people.db-vectors" in left()
+        if how == "reading":
+            with pytest.raises(GalleryBusyError, match=r"^removed; but others use .*purge` clears them later"):
+                gallery.remove("Unmistakable")
+            assert left() != []
+        else:
+            gallery.remove("Unmistakable")
+            assert left() == []
+        onlooker.stdin.write("\n")
+        onlooker.stdin.flush()
+        assert onlooker.stdout.readline() == "read\n"
+        gallery.purge()
+        assert left() == []
+        assert onlooker.communicate("\n", timeout=60)[0] == "(1, 4)\n"

@@ -69,6 +69,17 @@ def open_gallery(url: str, key: str | None = None, **how: Any) -> Gallery:
     return Gallery.open(url, **({"embedder": None, "mode": None, "key": key, "create": False} | how))
 
 
+def open_to_look(url: str, key: str | None = None) -> Gallery:
+    """Open a gallery that is only looked at: also one that cannot be written.
+
+    Raises:
+        GalleryError: there is none, or it cannot be used.
+    """
+    from mien.gallery.stores.opening import can_be_written
+
+    return open_gallery(url, key, readonly=is_there(url) and not can_be_written(url))
+
+
 def open_if_there(url: str, **how: Any) -> Gallery | None:
     """Open a gallery; None where there is no such file yet. A database is opened, and made into a gallery, at once.
 

@@ -40,7 +40,7 @@ def list_(
     gallery: galleries.GalleryUrl = galleries.URL, key: galleries.KeySource = None, as_json: options.Json = False
 ) -> None:
     """List the people of the gallery."""
-    with galleries.open_gallery(gallery, key) as opened:
+    with galleries.open_to_look(gallery, key) as opened:
         people, nobodys, due = opened.people(), len(opened.unassigned()), len(opened.expired())
         if as_json:
             everybody = [person.to_dict() for person in people]
@@ -68,7 +68,7 @@ def show(
     """Show a person with their faces, or the faces without a name."""
     if (who is None) != nobody:
         raise typer.BadParameter("either NAME or --nobody", param_hint="NAME")
-    with galleries.open_gallery(gallery, key) as opened:
+    with galleries.open_to_look(gallery, key) as opened:
         person = None if who is None else opened.person(who)
         faces = opened.unassigned() if person is None else opened.faces(person.id)
         forbidden = [] if person is None else [face for face, other in opened.forbidden() if other == person.id]
@@ -285,7 +285,7 @@ def audit(
     as_json: options.Json = False,
 ) -> None:
     """Show who was enrolled, searched, changed and removed, by whom and when; people by id only."""
-    with galleries.open_gallery(gallery, key) as opened:
+    with galleries.open_to_look(gallery, key) as opened:
         events = opened.audit(who)[-last:]
     if as_json:
         print_json({"schema": 1, "events": [event.to_dict() for event in events]})

@@ -157,9 +157,8 @@ def write_known(folder: Path, record: dict[str, Any], vectors: FloatArray, crops
             with new_file(made / "person.json", private=True) as file:
                 file.write(f"{json.dumps(record, indent=2, ensure_ascii=False)}\n".encode())
     except OSError as error:
-        raise GalleryError(
-            f"{printable(folder)}: cannot be written ({error.strerror or error}); name a new folder"
-        ) from error
+        there = "; name a new folder" if folder.exists() else ""
+        raise GalleryError(f"{printable(folder)}: cannot be written ({error.strerror or error}){there}") from error
 
 
 def _extension(crop: bytes) -> str:

@@ -55,6 +55,18 @@ def file_of(url: str | os.PathLike[str]) -> Path | None:
     return None if address.startswith(_POSTGRES) else _path(address)
 
 
+def can_be_written(url: str | os.PathLike[str]) -> bool:
+    """Whether the file of a gallery may be written; of one in a database, its server says so with each change.
+
+    Raises:
+        GalleryError: the URL names neither.
+    """
+    from mien.gallery.stores import sqlite
+
+    path = file_of(url)
+    return path is None or sqlite.can_be_written(path)
+
+
 def _open_file(
     path: Path, create: GalleryInfo | None, cipher: Cipher | None, timeout: float, *, readonly: bool
 ) -> Store:

@@ -269,7 +269,7 @@ def check_file(path: Path, where: str, *, readonly: bool) -> None:
         what = "is a database of another program, not a gallery" if path.stat().st_size else "is not a gallery"
         raise GalleryError(f"{where}: {what}")
     _check_version(version, where)
-    if not (readonly or (_writable(path) and _writable(path.resolve().parent))):
+    if not (readonly or can_be_written(path)):
         raise GalleryError(f"{where}: the file or its folder is read-only; it can be opened to read only")
 
 
@@ -285,6 +285,11 @@ def _check_kinds(path: Path, where: str) -> None:
         beside = Path(f"{path.resolve()}{suffix}")
         if os.path.lexists(beside) and not stat.S_ISREG(beside.lstat().st_mode):
             raise GalleryError(f"{printable(beside)}: is not a file but a link, a folder or a device; remove it")
+
+
+def can_be_written(path: Path) -> bool:
+    """Whether a gallery and its folder, where SQLite keeps two more files, may be written."""
+    return _writable(path) and _writable(path.resolve().parent)
 
 
 def _writable(path: Path) -> bool:
