@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -259,3 +260,68 @@ def test_who_was_removed_is_in_no_file_while_another_process_looks_on(path, how)
         gallery.purge()
         assert left() == []
         assert onlooker.communicate("\n", timeout=60)[0] == "(1, 4)\n"
+
+
+FULL_DISK = """
+import json, os, sys
+from pathlib import Path
+import numpy as np
+from mien.errors import MienError
+from mien.gallery.gallery import Gallery
+from mien.gallery.encryption import new_key
+folder, keys = map(Path, sys.argv[1:])
+path, ballast = folder / "people.db", folder / "ballast"
+faces = np.random.default_rng(0).normal(0, 0.2, (60, 128)).astype(np.float32)
+new_key(f"file:{keys}")
+told = {}
+
+def fill():
+    ballast.write_bytes(bytes(os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize))
+
+def attempt(what, do):
+    try:
+        told[what] = str(do())
+    except MienError as error:
+        told[what] = f"refused: {error}"
+
+with Gallery.open(path) as gallery:
+    for i in range(3):
+        gallery.enrol(f"Person {i}", faces[10 * i : 10 * i + 10])
+fill()
+attempt("open", lambda: Gallery.open(path))
+ballast.unlink()
+with Gallery.open(path) as gallery:
+    people = gallery.people()
+    fill()
+    attempt("enrol", lambda: gallery.enrol("New", faces[30:]))
+    attempt("merge", lambda: gallery.merge("Person 0", "Person 1"))
+    attempt("export", lambda: gallery.export("Person 0", folder / "out"))
+    attempt("rekey", lambda: gallery.rekey(f"file:{keys}"))
+    attempt("remove", lambda: gallery.remove("Person 2"))
+    told["same"] = people == gallery.people()
+told["left"] = sorted(file.name for file in folder.iterdir())
+ballast.unlink()
+with Gallery.open(path) as gallery:
+    gallery.merge("Person 0", "Person 1")
+    gallery.remove("Person 2")
+    told["after"] = gallery.count()
+print(json.dumps(told))
+"""
+
+
+def test_a_disk_that_is_full_changes_nothing(tmp_path):
+    """A small disk of its own, in a namespace that ends with the process."""
+    apart = ["unshare", "--user", "--map-root-user", "--mount"]
+    mounted = ["sh", "-c", 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"', str(tmp_path / "disk")]
+    (tmp_path / "disk").mkdir()
+    if not shutil.which("unshare") or subprocess.run([*apart, *mounted, "true"], check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    command = [*apart, *mounted, sys.executable, "-c", FULL_DISK, str(tmp_path / "disk"), str(tmp_path / "key")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    for what in ("open", "enrol", "merge", "rekey", "remove"):
+        assert told[what].endswith("people.db: the disk is full; nothing was changed"), told[what]
+    assert told["export"].endswith("out: cannot be written (No space left on device)")
+    assert (told["same"], told["after"]) == (True, [1, 20])
+    assert told["left"] == ["ballast", "people.db"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
 import stat
 import time
@@ -41,6 +42,8 @@ _EFFECTIVE = os.access in os.supports_effective_ids
 _PAGE = 8192
 _LONGEST_VALUE = 64 * 2**20
 _ROWS_AT_A_TIME = 10_000
+_LITTLE_ROOM = 65_536
+"""Bytes: SQLite's file of locks and the first pages of its WAL take about as many."""
 _PATIENCE = 0.0005, 0.003
 """Seconds between two attempts to be the one who writes."""
 
@@ -72,6 +75,7 @@ class SqliteConnection:
 
     def __init__(self, path: Path, where: str, timeout: float, *, readonly: bool) -> None:
         self.where = where
+        self._path = path
         self._timeout = timeout
         self._committed = 0.0  # when, by the monotonic clock
         with self._told():
@@ -178,6 +182,8 @@ class SqliteConnection:
                 raise GalleryBusyError(
                     f"{self.where}: others are writing to the gallery for longer than {self._timeout:g} s; try again"
                 ) from error
+            if code == sqlite3.SQLITE_IOERR and _is_full(self._path):
+                code = sqlite3.SQLITE_FULL  # there was no room for one of the files beside it
             raise GalleryError(f"{self.where}: {_CODES.get(code) or f'cannot be used ({_line(error)})'}") from error
         except (UnicodeError, OverflowError) as error:
             raise GalleryError(f"{self.where}: a value cannot be kept or read ({error})") from error
@@ -381,6 +387,14 @@ def _file(path: Path) -> str:
 def _has_wal(path: Path) -> bool:
     try:
         return Path(f"{path}-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk of a file has no room for what SQLite writes beside it."""
+    try:
+        return shutil.disk_usage(path.resolve().parent).free < _LITTLE_ROOM
     except OSError:
         return False
 
