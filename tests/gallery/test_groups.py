@@ -227,7 +227,19 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         write_faces(tmp_path / "nowhere" / "f.npz", PICTURES, MADE_BY)
 
 
-@pytest.mark.parametrize("header", ["(" * 9000, "{'a':" + "[" * 3000, "-" * 9000 + "1", "{'descr': 5}"])
+def shaped(shape, kind="<f4"):
+    return f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("(" * 9000, "{'a':" + "[" * 3000, "-" * 9000 + "1", "{'descr': 5}"),
+        *map(shaped, ["(0, 100000000000000000000)", "(1000000000000,)", "(-2, -3)", "(0, -1)"]),
+        shaped("(1000000000000,)", "|V0"),
+        shaped("(1,)", "|O"),
+    ],
+)
 def test_headers_of_arrays_that_no_parser_takes(written, header):
     beside = embeddings_path(written)
     with zipfile.ZipFile(beside) as archive:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,10 @@ from tests.gallery.galleries import AT, DIMENSION, LANDMARKS, a_cipher, a_person
 
 ROOT = Path(__file__).parents[2]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+
+
+DOUBLED = """INSERT INTO faces SELECT id + 100, person, revision, vector, sealed, created, source, source_sha256, box,
+    landmarks, score FROM faces"""
 
 
 @pytest.fixture
@@ -330,6 +334,25 @@ class TestTamperedValues:
         with pytest.raises(GalleryError, match="larger than 64 MB"):
             everything(store)
         store.close()
+
+    @pytest.mark.parametrize("since", [0, 1])
+    @pytest.mark.parametrize("statement", ["DELETE FROM faces WHERE id > 10", DOUBLED])
+    def test_an_index_that_contradicts_its_table(self, made, statement, since):
+        """As where pages of a file were exchanged: SQLite counts and looks up by an index, and reads another tree."""
+        with closing(open_store(made)) as store, store.write() as writer:
+            writer.add_faces(faces(20))
+        ours = "type = 'index' AND name LIKE 'faces%'"
+        with closing(sqlite3.connect(made)) as raw, raw:
+            indices = raw.execute(f"SELECT * FROM sqlite_master WHERE {ours}").fetchall()
+            raw.execute("PRAGMA writable_schema = ON")
+            raw.execute(f"DELETE FROM sqlite_master WHERE {ours}")
+        altered(made, statement)
+        with closing(sqlite3.connect(made)) as raw, raw:
+            raw.execute("PRAGMA writable_schema = ON")
+            raw.executemany("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", indices)
+        complaint = "its indices contradict its tables; restore it from a copy"
+        with closing(open_store(made)) as store, store.read() as reader, pytest.raises(GalleryError, match=complaint):
+            reader.changes(since)
 
     @pytest.mark.parametrize("which", [0, -1])
     def test_a_gallery_that_lost_its_encryption(self, path, which):

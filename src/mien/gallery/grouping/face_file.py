@@ -127,7 +127,7 @@ def read_faces(path: Path) -> tuple[dict[str, Faces], MadeBy]:
         return _pictures(arrays), made_by
     except OSError as error:
         raise DataError(f"{printable(path)}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError, MemoryError) as error:
         raise DataError(
             f"{printable(path)}: no file of faces that mien wrote, or damaged ({str(error)[:120]})"
         ) from error
@@ -152,6 +152,8 @@ def _array(data: bytes) -> npt.NDArray[Any]:
         shape, _, dtype = np.lib.format.read_array_header_1_0(buffer)
     except (SyntaxError, TokenError, MemoryError, RecursionError, TypeError) as error:  # what Python's parser raises
         raise ValueError("an array does not say what it is") from error
+    if any(not 0 <= side <= len(data) for side in shape):
+        raise ValueError("an array has a shape that none has")
     if dtype.hasobject or int(np.prod(shape, dtype=object)) * dtype.itemsize != len(data) - buffer.tell():
         raise ValueError("an array is cut off")
     return cast("npt.NDArray[Any]", np.load(io.BytesIO(data), allow_pickle=False))

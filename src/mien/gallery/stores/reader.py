@@ -84,8 +84,12 @@ class SqlReader:
         for chunk in self._db.chunks(statement, values):
             numbers, owners, blobs = zip(*chunk, strict=True)
             part = slice(done, done := done + len(chunk))
+            if done > n:
+                break
             ids[part], vectors[part] = numbers, self._opened(numbers, blobs)
             people.extend(map(names.get, owners))
+        if done != n:
+            raise self._damaged("its indices contradict its tables; restore it from a copy")
         gone = [] if complete else self._db.rows("SELECT face FROM removed WHERE revision > ? ORDER BY face", (since,))
         removed = np.array([face for (face,) in gone], np.int64)
         return Changes(self._revision, ids, people, vectors, removed, complete)
