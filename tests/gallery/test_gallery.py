@@ -569,3 +569,50 @@ def test_searches_need_not_be_audited(known, place, faces):
     with Gallery.open(place, audit_searches=False) as opened:
         opened.identify(faces["kit_2"].embeddings)
         assert "identify" not in [event.action for event in opened.audit()]
+
+
+def test_copies_within_a_large_enrolment_are_found_however_far_apart(tmp_path):
+    rows = np.random.default_rng(0).normal(0, 0.125, (700, 128)).astype(np.float32)
+    rows[3] = rows[1] + 1e-3  # in the same block of comparisons
+    rows[600] = rows[2] + 1e-3  # in a later one
+    rows[650] = rows[600] + 1e-3  # a copy of a copy is one of the first
+    with Gallery.open(tmp_path / "people.db") as opened:
+        first = opened.enrol("Ada", rows[:10])
+        later = opened.enrol("Ada", rows[10:])
+        again = opened.enrol("Ada", rows[-5:])
+    assert [(one.position, one.face) for one in first.skipped] == [(3, first.faces[1])]
+    assert [(one.position, one.face, one.reason) for one in later.skipped] == [
+        (590, first.faces[2], "near-duplicate"),
+        (640, first.faces[2], "near-duplicate"),
+    ]
+    assert [one.face for one in again.skipped] == list(later.faces[-5:])
+    assert (len(first.faces), len(later.faces), again.faces) == (9, 688, ())
+
+
+def test_one_picture_is_enrolled_once_within_a_call(tmp_path):
+    rows = np.random.default_rng(0).normal(0, 0.125, (4, 128)).astype(np.float32)
+    boxes = [(0.0, 0.0, 50.0, 50.0), (100.0, 0.0, 150.0, 50.0), (2.0, 0.0, 50.0, 50.0), (0.0, 0.0, 50.0, 50.0)]
+    pictures = ["a" * 64, "a" * 64, "a" * 64, "b" * 64]
+    given = [NewFace(row, source_sha256=p, box=box) for row, p, box in zip(rows, pictures, boxes, strict=True)]
+    with Gallery.open(tmp_path / "people.db") as opened:
+        told = opened.enrol("Ada", given)
+    assert told.faces == (1, 2, 3)
+    assert [(one.position, one.face, one.reason) for one in told.skipped] == [(2, 1, "same picture")]
+
+
+def test_many_people_at_once_are_all_enrolled_or_none_and_undone_one_by_one(gallery, faces):
+    some = [(name.title(), faces[f"{name}_1"]) for name in ("obama", "rose", "kit")]
+    with pytest.raises(GalleryError, match="a name has 1 to"):
+        gallery.enrol_many([*some, ("", faces["biden_1"])])
+    assert gallery.count() == (0, 0)
+    told = gallery.enrol_many([*some, ("Obama", faces["obama_2"])], consent="a letter")
+    assert [(one.person.name, one.person.faces) for one in told] == [
+        ("Obama", 2),
+        ("Rose", 1),
+        ("Kit", 1),
+        ("Obama", 2),
+    ]
+    assert {person.consent for person in gallery.people()} == {"a letter"}
+    assert gallery.undo() == "enrol"
+    assert gallery.undo() == "enrol"
+    assert names(gallery) == ["Obama", "Rose"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -25,6 +25,8 @@ NEAR_DUPLICATE = 0.96
 """Similarity from which two pictures of one person are taken for copies of one: scaled, or encoded
 anew."""
 _LARGEST_VALUE = 1e6  # in an embedding; far beyond any
+_BLOCK = 256  # faces that are compared at a time
+_PIECE = 4096  # and with how many
 _SAME_FACE = 0.5  # intersection over union of two boxes in one picture
 
 Source = str | os.PathLike[str]
@@ -163,14 +165,14 @@ def enrol(writer: Writer, name: str, faces: Sequence[NewFace], terms: Terms) -> 
     _ = check_vectors(np.stack([face.embedding for face in faces]), writer.info)
     known = writer.person_named(name)
     person = terms.put_on(known or new_person(name))
-    own = _OwnFaces(writer, person.id)
+    copies = _find_copies(writer, person.id, faces)
     if known is None:
-        if all(own.find_copy(face) for face in faces):
-            raise _all_known(writer, own.find_copy(faces[0]), name)
+        if None not in copies:
+            raise _all_known(writer, copies[0], name)
         writer.add_person(person)
     elif person != known:
         writer.update_person(person)
-    added, skipped = _add(writer, own, person, faces)
+    added = _add(writer, person, [face for face, copy in zip(faces, copies, strict=True) if copy is None])
     if known is None:
         steps = [undoing.remove_faces(added), undoing.remove_person(person.id)]
     else:
@@ -178,55 +180,132 @@ def enrol(writer: Writer, name: str, faces: Sequence[NewFace], terms: Terms) -> 
     person = writer.person(person.id) or person
     unchanged = not added and person == known
     change = None if unchanged else Change("enrol", person, {"faces": added}, steps)
-    return change, Enrolment(person, tuple(added), tuple(skipped))
+    return change, Enrolment(person, tuple(added), tuple(_skipped(person, copies, added)))
 
 
-def _add(writer: Writer, own: _OwnFaces, person: Person, faces: Sequence[NewFace]) -> tuple[list[int], list[Skipped]]:
-    """Add the faces that are not there, one by one: they can be copies of each other."""
-    added: list[int] = []
-    skipped: list[Skipped] = []
+def _add(writer: Writer, person: Person, faces: Sequence[NewFace]) -> list[int]:
+    """Add faces, which are no copies; their ids."""
+    keep = writer.info.keeps_crops
+    kept = [replace(face, person=person.id, crop=face.crop if keep else None) for face in faces]
+    ids: list[int] = writer.add_faces(kept).tolist()
+    return ids
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """What a face is a copy of: a face of the gallery, or one of those that are enrolled with it, at a position."""
+
+    reason: Literal["same picture", "near-duplicate"]
+    face: Face | None = None
+    position: int = -1
+
+
+def _skipped(person: Person, copies: Sequence[_Copy | None], added: Sequence[int]) -> Iterator[Skipped]:
+    ids = dict(zip((i for i, copy in enumerate(copies) if copy is None), added, strict=True))
+    for position, copy in enumerate(copies):
+        if copy is not None and copy.face is not None:
+            yield Skipped(position, copy.face.id, copy.face.person, copy.reason)
+        elif copy is not None:
+            yield Skipped(position, ids[copy.position], person.id, copy.reason)
+
+
+def _find_copies(writer: Writer, person: str, faces: Sequence[NewFace]) -> list[_Copy | None]:
+    """What each face is a copy of: of anybody's where the picture is the same, else of one of this person.
+
+    Faces can be copies of each other: the first is enrolled, and nothing is called a copy of a copy.
+    """
+    pictures, own = _Pictures(writer), _OwnFaces(writer, person, faces)
+    copies: list[_Copy | None] = []
     for position, face in enumerate(faces):
-        copy = own.find_copy(face)
+        copy = pictures.find(face) or own.find(position)
         if copy is None:
-            kept = replace(face, person=person.id, crop=face.crop if writer.info.keeps_crops else None)
-            number = int(writer.add_faces([kept])[0])
-            own.learn(number, face.embedding)
-            added.append(number)
-        else:
-            reason, other = copy
-            skipped.append(Skipped(position, other.id, other.person, reason))
-    return added, skipped
+            pictures.learn(position, face)
+            own.learn(position)
+        copies.append(copy)
+    return copies
+
+
+class _Pictures:
+    """The faces that come from the same pictures as those that are to be enrolled."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._known: dict[str, list[Face]] = {}
+        self._new: dict[str, list[tuple[int, NewFace]]] = {}
+
+    def find(self, face: NewFace) -> _Copy | None:
+        """The face at the same place in a picture of the same bytes."""
+        digest = face.source_sha256
+        if digest is None:
+            return None
+        if digest not in self._known:
+            self._known[digest] = self._writer.faces_from(digest)
+        known = next((other for other in self._known[digest] if _same_place(face, other)), None)
+        if known is not None:
+            return _Copy("same picture", known)
+        new = (position for position, other in self._new.get(digest, ()) if _same_place(face, other))
+        return next((_Copy("same picture", position=position) for position in new), None)
+
+    def learn(self, position: int, face: NewFace) -> None:
+        """A face is enrolled."""
+        if face.source_sha256 is not None:
+            self._new.setdefault(face.source_sha256, []).append((position, face))
 
 
 class _OwnFaces:
-    """The faces of a person, and whether another one is a copy of one of them."""
+    """The faces of a person, and which of new ones, asked for one after the other, is nearly one of them.
 
-    def __init__(self, writer: Writer, person: str) -> None:
-        self._writer = writer
-        self._ids = [face.id for face in writer.faces(person=person)]
-        self._vectors = writer.vectors(self._ids).reshape(-1, writer.info.dimension)
-        self._similarity = similarity.l2 if writer.info.metric == "l2" else similarity.cosine
+    New faces are compared a block at a time: by a product with all faces from before, and one with the block itself.
+    """
 
-    def learn(self, number: int, embedding: FloatArray) -> None:
-        """A face was added."""
-        self._ids.append(number)
-        self._vectors = np.vstack([self._vectors, embedding])
+    def __init__(self, writer: Writer, person: str, faces: Sequence[NewFace]) -> None:
+        self._known = writer.faces(person=person)
+        self._metric = writer.info.metric
+        own = writer.vectors([face.id for face in self._known]).reshape(-1, writer.info.dimension)
+        self._new = np.stack([face.embedding for face in faces]).astype(np.float32)
+        self._vectors = np.concatenate([own, self._new])  # behind `own`, those that are enrolled, packed
+        self._enrolled: list[int] = []
+        self._block = slice(0, 0)
 
-    def find_copy(self, face: NewFace) -> tuple[Literal["same picture", "near-duplicate"], Face] | None:
-        """The face of the gallery that this is a copy of: of anybody where the picture is the same, else of theirs."""
-        if face.source_sha256 is not None:
-            for other in self._writer.faces_from(face.source_sha256):
-                if _same_place(face, other):
-                    return "same picture", other
-        if len(self._ids):
-            alike = self._similarity(self._vectors, face.embedding[None])
-            best = int(alike.argmax())
-            if alike[best] >= NEAR_DUPLICATE:
-                return "near-duplicate", self._writer.faces_by_id([self._ids[best]])[0]
-        return None
+    def learn(self, position: int) -> None:
+        """A face is enrolled."""
+        self._vectors[len(self._known) + len(self._enrolled)] = self._new[position]
+        self._enrolled.append(position)
+        self._open[position - self._block.start] = True
+
+    def find(self, position: int) -> _Copy | None:
+        """The most similar face of the person, where it is as similar as copies are."""
+        if position >= self._block.stop:
+            self._begin(position)
+        row = position - self._block.start
+        alike, best = self._alike[row], int(self._best[row])
+        inside = np.where(self._open[:row], self._inside[row, :row], -1)
+        if row and inside.max() > alike:
+            alike, best = inside.max(), -1
+        if alike < NEAR_DUPLICATE:
+            return None
+        if best < 0:
+            return _Copy("near-duplicate", position=self._block.start + int(inside.argmax()))
+        if best < len(self._known):
+            return _Copy("near-duplicate", self._known[best])
+        return _Copy("near-duplicate", position=self._enrolled[best - len(self._known)])
+
+    def _begin(self, position: int) -> None:
+        """Compare the next block."""
+        self._block = slice(position, position + _BLOCK)
+        block = self._new[self._block]
+        self._open = np.zeros(len(block), dtype=np.bool_)  # of the block, those that are enrolled
+        self._inside = similarity.pairwise(block, block, self._metric)
+        self._alike, self._best = np.full(len(block), -np.inf, dtype=np.float32), np.zeros(len(block), dtype=np.int64)
+        for start in range(0, len(self._known) + len(self._enrolled), _PIECE):
+            stop = min(start + _PIECE, len(self._known) + len(self._enrolled))
+            alike = similarity.pairwise(block, self._vectors[start:stop], self._metric)
+            nearer = alike.max(axis=1) > self._alike
+            self._best = np.where(nearer, start + alike.argmax(axis=1), self._best)
+            self._alike = np.maximum(self._alike, alike.max(axis=1))
 
 
-def _same_place(face: NewFace, other: Face) -> bool:
+def _same_place(face: NewFace, other: Face | NewFace) -> bool:
     """Whether two faces of one picture are one: by their boxes, if both are known."""
     if face.box is None or other.box is None:
         return True
@@ -234,10 +313,11 @@ def _same_place(face: NewFace, other: Face) -> bool:
     return bool(boxes.iou(one, two)[0, 0] >= _SAME_FACE)
 
 
-def _all_known(writer: Writer, copy: tuple[str, Face] | None, name: str) -> GalleryError:
+def _all_known(writer: Writer, copy: _Copy | None, name: str) -> GalleryError:
     """Why nobody new is made: all faces are in the gallery already."""
     assert copy is not None  # noqa: S101 - the caller has seen it
-    face = copy[1]
+    assert copy.face is not None  # noqa: S101 - the first is a copy of none of the others
+    face = copy.face
     owner = writer.person(face.person) if face.person else None
     whose = f"of {shown(owner)}" if owner else "without a name"
     return GalleryError(

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from mien.errors import GalleryModelError, ImageError
-from mien.gallery import editing, enrolment
 from mien.gallery.enrolment import Enrolment, Terms
 from mien.gallery.gallery import Gallery
 from mien.gallery.grouping.face_file import MadeBy
@@ -52,15 +51,8 @@ def name_groups(
         GalleryError: a name cannot be one; or somebody would be new, and all their faces are known.
         GalleryModelError: the gallery has another embedder or mode.
     """
-    told = []
-    with gallery.store.write() as writer:
-        check_made_by(writer.info, made_by)
-        for name, faces in named:
-            change, enrolled = enrolment.enrol(writer, name, faces, terms)
-            if change is not None:
-                editing.note(writer, change, gallery.actor)
-            told.append(enrolled)
-        return [replace(one, person=writer.person(one.person.id) or one.person) for one in told]
+    check_made_by(gallery.info, made_by)
+    return gallery.enrol_many(named, consent=terms.consent, expires=terms.expires)
 
 
 class Crops:
