@@ -10,6 +10,7 @@ from PIL import Image
 
 from mien import load_image
 from mien.gallery.gallery import Gallery
+from tests.models.test_arcface import published
 
 
 @pytest.fixture
@@ -123,3 +124,30 @@ def test_real_people(mien, tmp_path, analyzer, shared_photos):
         widths = [face["box"][2] - face["box"][0] for face in faces]
         largest.append(faces[int(np.argmax(widths))]["identity"]["person"])
     assert largest == ["obama", "biden", "rose", None]
+
+
+def test_a_threshold_by_hand(mien, people, copy):
+    low, high = (
+        identities(mien("identify", copy, "--gallery", people, "--json", "--threshold", at))[0]["person"]
+        for at in ("-1", "1")
+    )
+    assert (low, high) == ("Grace", None)
+    refused = mien("identify", copy, "--gallery", people, "--threshold", "0.5", "--fpir", "0.1")
+    assert refused.returncode == 2
+    assert b"either --fpir or --threshold" in refused.stderr
+
+
+def test_an_embedder_that_nobody_has_measured_needs_a_threshold(mien, tmp_path, portrait, copy):
+    path, own = tmp_path / "other.db", tmp_path / "own.onnx"
+    own.write_bytes(published())
+    model = ("--gallery", path, "--embedder", f"arcface:{own}")
+    assert mien("gallery", "enrol", "Grace", portrait, *model).returncode == 0
+    refused = mien("identify", copy, *model)
+    (line,) = refused.stderr.decode().strip().splitlines()
+    assert refused.returncode == 2
+    assert "--threshold" in line
+    table = mien("identify", copy, *model, "--threshold", "-1").stdout.decode()
+    assert "Grace" in table
+    assert "%" not in table
+    (identity,) = identities(mien("identify", copy, *model, "--threshold", "-1", "--json"))
+    assert set(identity) == {"person", "id", "similarity"}

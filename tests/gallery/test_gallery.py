@@ -168,6 +168,22 @@ def test_a_gallery_of_an_uncalibrated_model_says_so(tmp_path):
             opened.identify(np.ones((1, 128), np.float32))
 
 
+def test_with_a_threshold_an_uncalibrated_model_answers_without_a_probability(tmp_path):
+    rows = np.eye(3, 128, dtype=np.float32)
+    near = rows[:1] + 0.5 * rows[2:]
+    with Gallery.open(tmp_path / "other.db", embedder="sface") as opened:
+        opened.enrol("Ann", rows[:1])
+        opened.enrol("Bea", rows[1:2])
+        (yes,) = opened.identify(near, threshold=0.89)
+        (no,) = opened.identify(near, threshold=0.9)
+        with pytest.raises(ValueError, match="no similarity"):
+            opened.identify(near, threshold=1.5)
+    assert yes.to_dict() == {"person": "Ann", "id": yes.person, "similarity": pytest.approx(0.8944, abs=1e-4)}
+    assert no.to_dict() == {"person": None, "similarity": pytest.approx(0.8944, abs=1e-4)}
+    assert [candidate.name for candidate in no.candidates] == ["Ann", "Bea"]
+    assert (no.probability, no.candidates[0].probability, no.fpir) == (None, None, None)
+
+
 def test_no_gallery_is_made_unasked(tmp_path):
     with pytest.raises(GalleryError, match="no gallery"):
         Gallery.open(tmp_path / "people.db", create=False)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mien.gallery.decision import Identification
     from mien.types import Faces
 
+_FPIR = 0.01
+
 
 def identify(
     images: Annotated[
@@ -26,8 +28,18 @@ def identify(
     ],
     gallery: galleries.GalleryUrl = galleries.URL,
     fpir: Annotated[
-        float, typer.Option("--fpir", help="The share of strangers who may be given a name, above 0 and below 1.")
-    ] = 0.01,
+        float | None,
+        typer.Option("--fpir", help="The share of strangers who may be given a name, above 0 and below 1; 0.01."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            min=-1.0,
+            max=1.0,
+            help="Similarity to reach, instead of --fpir; for an embedder that nobody has measured.",
+        ),
+    ] = None,
     candidates: Annotated[
         int, typer.Option("--candidates", min=0, max=1000, help="Also list this many people most like each face.")
     ] = 0,
@@ -58,16 +70,25 @@ def identify(
     `unknown` is an answer like any other: whoever is not alike enough to anybody stays unknown, however few people
     the gallery has. With --json one picture gives one JSON object, and many give one object a line.
     """
-    if not 0 < fpir < 1:
+    if fpir is not None and threshold is not None:
+        raise typer.BadParameter("either --fpir or --threshold", param_hint="--threshold")
+    if fpir is not None and not 0 < fpir < 1:
         raise typer.BadParameter(f"{fpir} is not between 0 and 1", param_hint="--fpir")
+    rate = _FPIR if fpir is None else fpir
     with galleries.open_gallery(gallery, key, readonly=no_audit, approximate=approximate) as opened:
+        if threshold is None:
+            opened.rule()  # none for an embedder that nobody has measured: said before any work
         analyzer = galleries.make_analyzer(
             opened.info, embedder, detector=detector, size=size, threshold=min_score, threads=threads, device=device
         )
 
         def describe(faces: Faces) -> Described:
             assert faces.embeddings is not None  # noqa: S101 - the analyzer embeds
-            answers = opened.identify(faces.embeddings, k=max(candidates, 5), fpir=fpir) if len(faces) else []
+            answers = (
+                opened.identify(faces.embeddings, k=max(candidates, 5), fpir=rate, threshold=threshold)
+                if len(faces)
+                else []
+            )
             return _dicts(faces, answers, candidates), [_label(answer) for answer in answers]
 
         with pictures.Output(print_json if as_json else _print_table, images, save) as output:
@@ -90,7 +111,7 @@ def _label(answer: Identification) -> str:
     """On an annotated picture."""
     if answer.answer is None:
         return "unknown"
-    return f"{answer.name or 'unnamed'}  {percent(answer.probability)}"
+    return f"{answer.name or 'unnamed'}  {_percent(answer.probability)}".rstrip()
 
 
 def _print_table(record: dict[str, Any]) -> None:
@@ -115,4 +136,9 @@ def _shown(identity: dict[str, Any], indent: str = "") -> list[str]:
     """Who, how probable, how alike."""
     who = "unknown" if "id" not in identity else identity["person"] or f"unnamed {identity['id'][:8]}"
     similarity = f"{identity['similarity']:.3f}" if "similarity" in identity else ""
-    return [f"{indent}{printable(who)}", percent(identity["probability"]), similarity]
+    return [f"{indent}{printable(who)}", _percent(identity.get("probability")), similarity]
+
+
+def _percent(probability: float | None) -> str:
+    """Empty where nobody has measured what similarities of the embedder mean."""
+    return "" if probability is None else percent(probability)

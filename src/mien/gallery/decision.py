@@ -53,22 +53,18 @@ class Candidate:
         person: id.
         name: as shown; None for a group that nobody has named yet.
         similarity: in [-1, 1].
-        probability: in [0, 1], that the probe shows this person.
+        probability: in [0, 1], that the probe shows this person; None where nobody has measured the embedder.
     """
 
     person: str
     name: str | None
     similarity: float
-    probability: float
+    probability: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {
-            "person": self.name,
-            "id": self.person,
-            "similarity": round(self.similarity, _DECIMALS),
-            "probability": round(self.probability, _DECIMALS),
-        }
+        out = {"person": self.name, "id": self.person, "similarity": round(self.similarity, _DECIMALS)}
+        return out if self.probability is None else out | {"probability": round(self.probability, _DECIMALS)}
 
 
 @dataclass(frozen=True)
@@ -114,11 +110,15 @@ class Identification:
         return self.candidates[0].similarity if self.candidates else None
 
     @property
-    def probability(self) -> float:
-        """That the answer is right; for "unknown", that the probe shows nobody of the gallery."""
+    def probability(self) -> float | None:
+        """That the answer is right; for "unknown", that the probe shows nobody of the gallery.
+
+        None where nobody has measured the embedder, and there is somebody to compare with.
+        """
         if self.answer is not None:
             return self.answer.probability
-        return max(0.0, 1.0 - sum(candidate.probability for candidate in self.candidates))
+        known = [candidate.probability for candidate in self.candidates if candidate.probability is not None]
+        return max(0.0, 1.0 - sum(known)) if len(known) == len(self.candidates) else None
 
     def to_dict(self, *, candidates: bool = False) -> dict[str, Any]:
         """JSON-ready; `"person": null` without an id is "unknown".
@@ -130,7 +130,8 @@ class Identification:
         out: dict[str, Any] = {"person": None} if answer is None else {"person": answer.name, "id": answer.person}
         if self.similarity is not None:
             out["similarity"] = round(self.similarity, _DECIMALS)
-        out["probability"] = round(self.probability, _DECIMALS)
+        if self.probability is not None:
+            out["probability"] = round(self.probability, _DECIMALS)
         if candidates:
             out |= {"threshold": round(self.threshold, _DECIMALS), "people": self.people}
             out |= {} if self.fpir is None else {"fpir": self.fpir}
@@ -146,7 +147,7 @@ class Rule:
         tail: (similarity, false match rate) of two faces of different people, from low similarities to high ones, at
             least two points; log-linear between and beyond them.
         logistic: (slope, intercept) of the log of the likelihood ratio of a similarity: how much likelier it is of two
-            faces of one person than of two people.
+            faces of one person than of two people; None where nobody has measured that (`Rule.unmeasured`).
         faces_gain: somebody with m faces is exp(faces_gain * (1 - 1 / m)) times as easily mistaken for a stranger as
             somebody with one: the mean of m faces lies nearer to everybody, by a share 1 - 1 / m of what one face
             scatters.
@@ -155,7 +156,7 @@ class Rule:
     """
 
     tail: tuple[tuple[float, float], ...]
-    logistic: tuple[float, float]
+    logistic: tuple[float, float] | None
     faces_gain: float = 2.6
     scale: DensityScale | None = None
     metric: Metric = "l2"
@@ -171,6 +172,11 @@ class Rule:
         if len(tail) < 2:
             raise ModelError("this embedder has fewer than two thresholds; measure it, or set a threshold by hand")
         return cls(tuple(tail), calibration.logistic, metric=metric)
+
+    @classmethod
+    def unmeasured(cls, metric: Metric = "l2") -> Rule:
+        """The rule of an embedder of which nothing is known: it compares; what it finds is not judged."""
+        return cls((), None, metric=metric)
 
     def prepare(self, embeddings: FloatArray) -> FloatArray:
         """(N, D) float32 as they are compared, from (N, D) as the embedder gives them."""
@@ -198,9 +204,12 @@ class Rule:
 
         Raises:
             ValueError: `fpir` is out of range.
+            ModelError: nobody has measured the embedder.
         """
         if not 0 < fpir < 1:
             raise ValueError(f"a false positive identification rate lies between 0 and 1, not at {fpir}")
+        if not self.tail:
+            raise ModelError("nobody has measured what similarities of this embedder mean; set a threshold by hand")
         fmr = -math.expm1(math.log1p(-fpir) / max(float(self.chances(faces).sum()), 1.0))
         at, rates = zip(*reversed(self.tail), strict=True)
         return float(_line(math.log(fmr), np.log(rates), at))
@@ -228,9 +237,12 @@ class Rule:
 
         Raises:
             ValueError: `prior` is out of range.
+            ModelError: nobody has measured the embedder.
         """
         if not 0 < prior < 1:
             raise ValueError(f"the prior lies between 0 and 1, not at {prior}")
+        if self.logistic is None:
+            raise ModelError("nobody has measured how probable similarities of this embedder are")
         slope, intercept = self.logistic
         each = math.log(prior / (1 - prior)) - math.log(max(people, 1)) - np.log(self.chances(faces))
         evidence = slope * np.asarray(similarities, dtype=np.float64) + intercept + each
@@ -343,11 +355,12 @@ def decide(
     owners, similarities = ranked
     at = threshold if threshold is not None else rule.threshold(counts, fpir or 0.0)
     theirs = np.append(counts, 1)[owners]  # NOBODY is the last
-    probabilities = rule.probabilities(similarities, theirs, len(named), prior)
+    nothing = np.full(similarities.shape, None)
+    probable = nothing if rule.logistic is None else rule.probabilities(similarities, theirs, len(named), prior)
     return [
         Identification(
             candidates=tuple(
-                Candidate(named[owner][0], named[owner][1], float(s), float(p))
+                Candidate(named[owner][0], named[owner][1], float(s), None if p is None else float(p))
                 for owner, s, p in zip(*columns, strict=True)
                 if owner != NOBODY
             ),
@@ -355,7 +368,7 @@ def decide(
             fpir=fpir if threshold is None else None,
             people=len(named),
         )
-        for columns in zip(owners, similarities, probabilities, strict=True)
+        for columns in zip(owners, similarities, probable, strict=True)
     ]
 
 

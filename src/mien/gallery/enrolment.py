@@ -240,10 +240,10 @@ class _Pictures:
             return None
         if digest not in self._known:
             self._known[digest] = self._writer.faces_from(digest)
-        known = next((other for other in self._known[digest] if _same_place(face, other)), None)
+        known = next((other for other in self._known[digest] if same_place(face, other)), None)
         if known is not None:
             return _Copy("same picture", known)
-        new = (position for position, other in self._new.get(digest, ()) if _same_place(face, other))
+        new = (position for position, other in self._new.get(digest, ()) if same_place(face, other))
         return next((_Copy("same picture", position=position) for position in new), None)
 
     def learn(self, position: int, face: NewFace) -> None:
@@ -305,7 +305,7 @@ class _OwnFaces:
             self._alike = np.maximum(self._alike, alike.max(axis=1))
 
 
-def _same_place(face: NewFace, other: Face | NewFace) -> bool:
+def same_place(face: NewFace, other: Face | NewFace) -> bool:
     """Whether two faces of one picture are one: by their boxes, if both are known."""
     if face.box is None or other.box is None:
         return True

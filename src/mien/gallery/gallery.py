@@ -257,20 +257,23 @@ class Gallery:
             embeddings: (Q, D) float32 of probes, from the gallery's embedder and mode.
             k: how many candidates to list.
             fpir: the share of strangers who may be given a name, for a gallery of this size.
-            threshold: similarity to reach, set by hand, instead of `fpir`.
+            threshold: similarity to reach, set by hand, instead of `fpir`; an embedder that nobody has measured needs
+                it, and its answers have no probability.
 
         Returns:
             One answer for each probe.
 
         Raises:
             GalleryModelError: the embeddings have another length than the gallery's, or it was embedded anew.
-            ModelError: the embedder was never calibrated.
-            ValueError: `fpir` or `k` is out of range; embeddings are not finite.
+            ModelError: the embedder was never calibrated, and there is no threshold.
+            ValueError: `fpir`, `threshold` or `k` is out of range; embeddings are not finite.
         """
         if k < 1:
             raise ValueError(f"k is {k}, at least 1 candidate is listed")
+        if threshold is not None and not -1 <= threshold <= 1:
+            raise ValueError(f"a threshold of {threshold} is no similarity; it lies between -1 and 1")
         probes = enrolment.check_vectors(embeddings, self._info)
-        rule = self._rule()
+        rule = self.rule() if threshold is None else self._comparing()
         with self._store.read() as reader:
             self.check_same(reader)
             ranked, roster = self._search(rule).rank(reader, probes, k)
@@ -278,6 +281,38 @@ class Gallery:
         if self._audit_searches:
             self._note_search(answers)
         return answers
+
+    def rule(self) -> Rule:
+        """What similarities mean in this gallery.
+
+        Raises:
+            ModelError: the embedder was never measured.
+        """
+        info = self._info
+        record = registry.records().get(info.embedder)
+        if record is None or record.weights.sha256 != info.embedder_sha256:
+            raise ModelError(
+                f"nobody has measured what similarities of {info.embedder} mean: name the one to reach (`mien identify"
+                " --threshold`), or `mien gallery reembed` with a model of `mien models list`"
+            )
+        return rule_for(record, info.mode)
+
+    def people_near(
+        self, reader: Reader, embeddings: FloatArray, k: int, within: float, *, follow: bool = True
+    ) -> list[list[str]]:
+        """The people whose faces are nearest, for those who look closer then; the audit trail does not note it.
+
+        Args:
+            reader: of the gallery's store.
+            embeddings: (Q, D) float32.
+            k: how many people.
+            within: distance beyond which nobody has to be listed, as embeddings are compared (`Rule.prepare`).
+            follow: whether to learn of changes before; False for a caller that knows its own.
+
+        Returns:
+            For each up to k ids of people, nearest first; one may be of somebody who is gone.
+        """
+        return self._search(self._comparing()).people_near(reader, embeddings, k, within, follow=follow)
 
     # What it holds
 
@@ -602,25 +637,17 @@ class Gallery:
             search_cache.erase(self._cache)
             return
         try:
-            searcher = self._searcher or Searcher(self._store, self._info, self._rule(), cache=self._cache)
+            searcher = self._searcher or Searcher(self._store, self._info, self.rule(), cache=self._cache)
         except ModelError:
             searcher = None
         search_cache.clear_removed(self._cache, self._store, self._info, searcher)
 
-    def _rule(self) -> Rule:
-        """What similarities mean here.
-
-        Raises:
-            ModelError: the embedder was never measured.
-        """
-        info = self._info
-        record = registry.records().get(info.embedder)
-        if record is None or record.weights.sha256 != info.embedder_sha256:
-            raise ModelError(
-                f"nobody has measured what similarities of {info.embedder} mean, so this gallery cannot say who a face"
-                " is; `mien gallery reembed` it with a model of `mien models list`"
-            )
-        return rule_for(record, info.mode)
+    def _comparing(self) -> Rule:
+        """How embeddings are compared here, also where nobody knows what their similarities mean."""
+        try:
+            return self.rule()
+        except ModelError:
+            return Rule.unmeasured("cosine" if self._info.metric == "cosine" else "l2")
 
     def _search(self, rule: Rule) -> Searcher:
         with self._starting:

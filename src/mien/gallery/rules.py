@@ -27,7 +27,7 @@ def rule_for(record: Record, mode: str) -> Rule:
     if calibration is None:
         raise ModelError(
             f"nobody has measured what similarities of {record.name} ({mode}) mean in a gallery; set a threshold by"
-            " hand: `mien evaluate identification` recommends one"
+            " hand (`mien identify --threshold`): `mien evaluate identification` recommends one"
         )
     return Rule.of(calibration, record.metric or "l2")
 

@@ -170,6 +170,29 @@ class Searcher:
             owners[i, : len(who)], values[i, : len(who)] = who[:k], alike[:k]
         return (owners, values), roster
 
+    def people_near(
+        self, reader: Reader, probes: FloatArray, k: int, within: float, *, follow: bool = True
+    ) -> list[list[str]]:
+        """The people nearest to each probe, by the nearest of their faces; nothing is read of anybody else.
+
+        Args:
+            reader: one consistent view of the gallery.
+            probes: (Q, D) float32.
+            k: how many people.
+            within: distance as embeddings are compared, beyond which nobody has to be listed.
+            follow: whether to bring the index to where the gallery is before.
+
+        Returns:
+            For each probe up to k ids, nearest first; one may be of somebody who is gone.
+        """
+        with self._lock:
+            if self._index is None:
+                return self._nearest_people(reader, probes, k)
+            if follow:
+                self._follow(reader)
+            distances, people = self._index.top_people(self._rule.prepare(probes), k)
+        return [who[: int((row <= within).sum())] for who, row in zip(people, distances, strict=True)]
+
     def _caught_up(self, reader: Reader) -> Roster:
         """Learn what has changed."""
         if self._roster is None or self._roster.revision != reader.revision():

@@ -77,7 +77,9 @@ class SqlReader:
         condition, values = ("", ()) if complete else ("WHERE revision > ?", (since,))
         [(n,)] = self._db.rows(f"SELECT count(*) FROM faces {condition}", values)  # noqa: S608
         ids, vectors = np.empty(n, np.int64), np.empty((n, self._info.dimension), np.float32)
-        names = {number: person for number, person in self._db.rows("SELECT number, id FROM people")}  # noqa: C416
+        owners_only = "" if complete else f"WHERE number IN (SELECT person FROM faces {condition})"  # noqa: S608
+        named = self._db.rows(f"SELECT number, id FROM people {owners_only}", values)  # noqa: S608
+        names = {number: person for number, person in named}  # noqa: C416
         people: list[str | None] = []
         done = 0
         statement = f"SELECT id, person, {self._column} FROM faces {condition} ORDER BY id"  # noqa: S608
