@@ -83,7 +83,8 @@ def merge(writer: Writer, who: str, into: str) -> Change:
     steps += [undoing.forbid(face, person.id) for face, _ in links]
     steps += [undoing.allow(face, target.id) for face, known in links if not known]
     writer.move_faces(faces, target.id)
-    writer.remove_person(person.id)
+    with undoing.keeping_notes(writer):
+        writer.remove_person(person.id)
     writer.update_person(_united(target, person))
     for face, _ in links:
         writer.forbid(face, target.id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -82,6 +83,22 @@ def take_back(writer: Writer) -> tuple[Undo, bool]:
             " copy, or correct the change by hand"
         ) from error
     return last, any(step["do"] == "remove_faces" for step in last.steps)
+
+
+@contextmanager
+def keeping_notes(writer: Writer) -> Iterator[None]:
+    """For a change that removes somebody whom undo brings back: what was done to them before stays known.
+
+    A store removes the notes with the person. Without them undo would go on to older changes, and meet a gallery in
+    which those cannot be taken back: a name may have been given to somebody else meanwhile.
+    """
+    notes: list[Undo] = []
+    while (last := writer.last_undo()) is not None:
+        notes.append(last)
+        writer.pop_undo()
+    yield
+    for one in reversed(notes):
+        writer.push_undo(one)
 
 
 def forget(writer: Writer, action: str, at: datetime) -> None:
