@@ -88,8 +88,9 @@ def test_list(app: typer.Typer, folder: Path) -> None:
 
 def test_list_in_a_pipe_is_lines_with_tabs(app: typer.Typer) -> None:
     lines = RUNNER.invoke(app, ["list"]).stdout.splitlines()
-    assert lines[0].split("\t")[:3] == ["finder", "detection", "0.0 MB"]
-    assert len(lines) == 2
+    assert lines[0].split("\t")[:3] == ["name", "task", "size"]
+    assert lines[1].split("\t")[:3] == ["finder", "detection", "0.0 MB"]
+    assert len(lines) == 3
 
 
 def test_list_on_a_terminal_is_a_table(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +103,7 @@ def test_list_on_a_terminal_is_a_table(app: typer.Typer, monkeypatch: pytest.Mon
 def test_pull(app: typer.Typer, folder: Path) -> None:
     result = RUNNER.invoke(app, ["pull", "--json"])
     assert json.loads(result.stdout) == {"finder": str(folder / "finder")}
-    assert RUNNER.invoke(app, ["pull", "embedder"]).stdout == f"embedder\t{folder / 'embedder'}\n"
+    assert RUNNER.invoke(app, ["pull", "embedder"]).stdout == f"model\tfile\nembedder\t{folder / 'embedder'}\n"
 
 
 def test_info(app: typer.Typer) -> None:
@@ -129,9 +130,9 @@ def test_export_and_import(app: typer.Typer, folder: Path) -> None:
     assert json.loads(result.stdout) == {"archive": str(archive), "files": ["finder.onnx", "embedder.onnx"]}
     (folder / "finder").unlink()
     assert RUNNER.invoke(app, ["pull"]).exit_code == 2
-    assert RUNNER.invoke(app, ["import", str(archive)]).stdout == "finder.onnx\nembedder.onnx\n"
+    assert RUNNER.invoke(app, ["import", str(archive)]).stdout == "file\nfinder.onnx\nembedder.onnx\n"
     pulled = RUNNER.invoke(app, ["pull"])
-    assert pulled.stdout == f"finder\t{folder / 'cache' / 'weights' / 'finder.onnx'}\n"
+    assert pulled.stdout == f"model\tfile\nfinder\t{folder / 'cache' / 'weights' / 'finder.onnx'}\n"
 
 
 def test_an_import_that_is_refused(app: typer.Typer, folder: Path) -> None:

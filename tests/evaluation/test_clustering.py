@@ -140,7 +140,7 @@ def test_faces_of_lfw_are_grouped(lfw, analyzer):
     """Few of its people: what many strangers do to each method is in recipes/LOG.md."""
     from mien import load_image
     from mien.evaluation.describe import SubjectDescriber
-    from mien.gallery.grouping.grouping import rule_for
+    from mien.gallery.grouping.grouping import grouping_rule
     from mien.models.dlib_resnet import RECORD
 
     people = read_people(lfw)
@@ -148,7 +148,7 @@ def test_faces_of_lfw_are_grouped(lfw, analyzer):
     kept = np.flatnonzero(np.isin(people.person, chosen))
     names, person = tuple(people.names[p] for p in chosen), np.searchsorted(chosen, people.person[kept])
     some = People("lfw", names, tuple(people.paths[i] for i in kept), person)
-    rule = rule_for(RECORD, "fast")
+    rule = grouping_rule(RECORD, "fast")
     describe = SubjectDescriber(analyzer, load_image)
     report = evaluate_clustering(some, describe, rule, threshold=rule.threshold_or(None))
     assert report.people > 5

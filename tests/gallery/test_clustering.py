@@ -8,7 +8,7 @@ from scipy.spatial.distance import pdist
 from mien.errors import DataError
 from mien.gallery.grouping import clustering
 from mien.gallery.grouping.clustering import cluster
-from mien.gallery.grouping.grouping import GroupingRule, distance_at, rule_for
+from mien.gallery.grouping.grouping import GroupingRule, distance_at, grouping_rule
 from mien.models.dlib_resnet import RECORD
 from mien.ops.similarity import from_distance
 
@@ -182,12 +182,12 @@ def test_cosine_embeddings_are_compared_by_angle():
 
 
 def test_rules_of_models():
-    fast, accurate = (rule_for(RECORD, mode) for mode in ("fast", "accurate"))
+    fast, accurate = (grouping_rule(RECORD, mode) for mode in ("fast", "accurate"))
     assert fast.scale is not None
     assert fast.scale.centroids.shape[1] == RECORD.dimensions
     assert 0.4 < fast.threshold_or(None) < 0.7
     assert accurate.threshold_or(0.25) == 0.25
-    other = rule_for(RECORD, "another mode")
+    other = grouping_rule(RECORD, "another mode")
     assert other.scale is None
     with pytest.raises(DataError, match="--threshold"):
         other.threshold_or(None)

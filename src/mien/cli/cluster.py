@@ -157,9 +157,9 @@ def _find(album: Album, files: list[Path], analyzer: FaceAnalyzer) -> None:
 def _group(
     album: Album, analyzer: FaceAnalyzer, *, threshold: float | None, min_size: int, twice: bool, earlier: Groups | None
 ) -> Groups:
-    from mien.gallery.grouping.grouping import grouped, rule_for
+    from mien.gallery.grouping.grouping import grouped, grouping_rule
 
-    rule = rule_for(analyzer.embedder.record, album.made_by.mode)
+    rule = grouping_rule(analyzer.embedder.record, album.made_by.mode)
     if threshold is None and earlier is not None:
         threshold = earlier.threshold
     paths = {digest: list(places) for digest, places in (earlier.paths if earlier is not None else {}).items()}

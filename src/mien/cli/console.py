@@ -132,11 +132,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int =
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a result on standard output: a table on a terminal, lines with tabs in a pipe."""
+    """Print a result on standard output: a table on a terminal; in a pipe lines with tabs, the columns first."""
     if stdout().is_terminal:
         stdout().print(table(columns, rows))
         return
-    for row in rows:
+    for row in (columns, *rows):
         typer.echo("\t".join(row))
 
 

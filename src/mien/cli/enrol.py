@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,7 +72,6 @@ def enrol(
     already, and copies of them, are noted and not enrolled twice. A file that cannot be used never stops the others:
     failures are listed at the end, and the exit code is then 2.
     """
-    from mien.gallery.gallery import Gallery
     from mien.gallery.importing import doubts
 
     until = None if expires is None else moment(expires)
@@ -82,22 +80,15 @@ def enrol(
     if not files:
         raise typer.BadParameter("standard input has no name to be known by; give a file", param_hint="IMAGE")
     _name_first(name)
-    mode = "accurate" if accurate else None
     how = {"detector": detector, "size": size, "threshold": min_score, "threads": threads, "device": device}
-    with ExitStack() as stack:
-        opened = galleries.open_if_there(gallery, embedder=embedder, mode=mode, key=key)
-        if opened is not None:
-            stack.enter_context(opened)
-            keep_crops = opened.info.keeps_crops
-        analyzer = galleries.make_analyzer(opened.info if opened else None, embedder, accurate=accurate, **how).load()
-        results = pictures.analyse(analyzer, files, keep_images=keep_crops)
-        faces = list(_faces(results, failures, largest=largest, crops=keep_crops))
-        if faces:
-            if opened is None:  # not before there is something to put in
-                new = Gallery.open(gallery, embedder=analyzer.embedder, key=key, keep_crops=keep_crops)
-                opened = stack.enter_context(new)
-            opened.check(analyzer.embedder)
-            doubted = doubts(opened, analyzer, name, faces)
+    with galleries.Target(
+        gallery, embedder=embedder, accurate=accurate, key=key, keep_crops=keep_crops, **how
+    ) as target:
+        results = pictures.analyse(target.analyzer, files, keep_images=target.keeps_crops)
+        faces = list(_faces(results, failures, largest=largest, crops=target.keeps_crops))
+        if faces:  # else no gallery is made
+            opened = target.gallery()
+            doubted = doubts(opened, target.analyzer, name, faces)
             namesakes = _namesakes(opened, name)
             told = opened.enrol(name, faces, consent=consent, expires=until)
             failures += others(opened, told, faces)

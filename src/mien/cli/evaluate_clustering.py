@@ -39,12 +39,12 @@ def clustering(
     """
     from mien.evaluation.clustering import evaluate_clustering
     from mien.evaluation.people import read_people
-    from mien.gallery.grouping.grouping import rule_for
+    from mien.gallery.grouping.grouping import grouping_rule
     from mien.models import registry
 
     check_report(out)  # what can be refused at once is, not after minutes of work
     people = read_people(folder)
-    rule = rule_for(registry.entry(embedder, "embedding").record, "accurate" if accurate else "fast")
+    rule = grouping_rule(registry.entry(embedder, "embedding").record, "accurate" if accurate else "fast")
     at = rule.threshold_or(threshold)
     describe = options.make_describer(
         detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device

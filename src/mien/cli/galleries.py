@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
@@ -98,6 +98,61 @@ def open_if_there(url: str, **how: Any) -> Gallery | None:
         return Gallery.open(url, create="://" in url, **how)
     read_cipher(how.get("key"))  # of the gallery that is to be: what is wrong with it is said before the work
     return None
+
+
+class Target:
+    """A gallery to enrol into, and an analyzer that fits it; where there is none it is made, once it is asked for.
+
+    Args:
+        url: of the gallery.
+        embedder: as the user says; None: the gallery's own.
+        accurate: whether a new gallery is to be accurate.
+        key: where its key is.
+        keep_crops: whether a new gallery keeps crops.
+        how: goes to `options.make_analyzer`.
+
+    Raises:
+        GalleryError: it cannot be used.
+        ModelError: a model cannot be loaded.
+    """
+
+    def __init__(
+        self, url: str, *, embedder: str | None, accurate: bool, key: str | None, keep_crops: bool, **how: Any
+    ) -> None:
+        self._url, self._key = url, key
+        self._opened = open_if_there(url, embedder=embedder, mode="accurate" if accurate else None, key=key)
+        info = self._opened.info if self._opened else None
+        self.keeps_crops = info.keeps_crops if info else keep_crops
+        try:
+            self.analyzer = make_analyzer(info, embedder, accurate=accurate, **how).load()
+        except BaseException:
+            self.close()
+            raise
+
+    def gallery(self) -> Gallery:
+        """The gallery.
+
+        Raises:
+            GalleryError: it cannot be made, or holds embeddings of another model or mode.
+        """
+        from mien.gallery.gallery import Gallery
+
+        embedder = self.analyzer.embedder
+        if self._opened is None:
+            self._opened = Gallery.open(self._url, embedder=embedder, key=self._key, keep_crops=self.keeps_crops)
+        self._opened.check(embedder)
+        return self._opened
+
+    def close(self) -> None:
+        """Let go of the gallery; may be called twice."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def is_there(url: str) -> bool:

@@ -47,9 +47,10 @@ def list_(
             print_json({"schema": 1, "gallery": opened.info.to_dict(), "people": everybody, "unassigned": nobodys})
             return
     columns, rows = ["name", "faces", "since", "consent", "expires"], [_person_row(person) for person in people]
-    needed = [person.id if person.name is None or not stdout().is_terminal else "" for person in people]
-    if any(needed):  # on a terminal there is no room for an id where a name does
-        columns, rows = [*columns, "id"], [[*row, person] for row, person in zip(rows, needed, strict=True)]
+    piped = not stdout().is_terminal
+    if piped or any(person.name is None for person in people):  # on a terminal there is no room where a name does
+        ids = [person.id if piped or person.name is None else "" for person in people]
+        columns, rows = [*columns, "id"], [[*row, person] for row, person in zip(rows, ids, strict=True)]
     print_rows(columns, rows)
     if due:
         note(f"expired, and still known: {due}; `mien gallery purge` removes them")
@@ -76,7 +77,8 @@ def show(
         print_json(_shown_dict(person, faces, forbidden))
         return
     if person is not None:
-        _say(_sentence(person))
+        say = _say if stdout().is_terminal else note  # a pipe gets the table alone
+        say(_sentence(person))
     if forbidden:
         note(f"faces that were said not to show this person: {', '.join(map(str, forbidden))}")
     columns = ("face", "enrolled", "score", "box x1, y1, x2, y2", "crop", "source")

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,7 +68,6 @@ def import_(
     cannot be used never stops the others; what was not enrolled is listed at the end, and the exit code is 2 where a
     picture or a row of the table could not be used.
     """
-    from mien.gallery.gallery import Gallery
     from mien.gallery.import_sources import read_entries
     from mien.gallery.importing import MIN_FACE, MIN_SHARPNESS, Gate, import_pictures
     from mien.models.runtime import default_threads
@@ -85,32 +83,27 @@ def import_(
         take_unlike=take_unlike,
     )
     outcomes: list[Outcome] = []
-    opened = galleries.open_if_there(gallery, embedder=embedder, mode="accurate" if accurate else None, key=key)
+    target = galleries.Target(
+        gallery,
+        embedder=embedder,
+        accurate=accurate,
+        key=key,
+        keep_crops=keep_crops,
+        detector=detector,
+        size=size,
+        threads=1,  # of a network: several pictures are looked at at a time
+        device=device,
+    )
     try:
-        with ExitStack() as stack:
-            if opened is not None:
-                stack.enter_context(opened)
-            analyzer = galleries.make_analyzer(
-                opened.info if opened else None,
-                embedder,
-                accurate=accurate,
-                detector=detector,
-                size=size,
-                threads=1,  # of a network: several pictures are looked at at a time
-                device=device,
-            ).load()
-            if opened is None:
-                new = Gallery.open(gallery, embedder=analyzer.embedder, key=key, keep_crops=keep_crops)
-                opened = stack.enter_context(new)
-            opened.check(analyzer.embedder)
-            progress = stack.enter_context(progress_bar("importing", results_last=True))
-            for outcome in import_pictures(opened, analyzer, entries, gate=gate, workers=threads or default_threads()):
+        with target, progress_bar("importing", results_last=True) as progress:
+            opened, workers = target.gallery(), threads or default_threads()
+            for outcome in import_pictures(opened, target.analyzer, entries, gate=gate, workers=workers):
                 outcomes.append(outcome)
                 progress(len(outcomes), len(entries))
     finally:  # also of an import that was broken off
         if report is not None:
             _write_report(report, outcomes)
-    _print(outcomes, as_json=as_json)
+    _print(outcomes, opened.url, as_json=as_json)
     if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(EXIT_BAD_INPUT)
 
@@ -121,7 +114,7 @@ def _check_report(path: Path) -> None:
     check_target(path)
 
 
-def _print(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+def _print(outcomes: Sequence[Outcome], gallery: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_as_dict(outcomes))
         return
@@ -133,7 +126,7 @@ def _print(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     if rows:
         stdout().print(table(["picture", "person", "outcome", "why"], rows))
     counts = ", ".join(f"{status}: {n}" for status, n in _counts(outcomes).items())
-    stdout().print(counts, highlight=False, markup=False, soft_wrap=True)
+    stdout().print(f"{gallery}: {counts}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _as_dict(outcomes: Sequence[Outcome]) -> dict[str, Any]:

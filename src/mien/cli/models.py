@@ -96,7 +96,7 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
         if json:
             console.print_json(facts, indent=2)
         else:
-            console.print_rows(("", name), [(key, _text(value)) for key, value in facts.items() if _told(value)])
+            console.print_rows(("fact", name), [(key, _text(value)) for key, value in facts.items() if _told(value)])
 
     @app.command()
     def export(

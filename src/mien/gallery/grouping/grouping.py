@@ -79,7 +79,7 @@ class GroupingRule:
         return threshold
 
 
-def rule_for(record: Record, mode: str) -> GroupingRule:
+def grouping_rule(record: Record, mode: str) -> GroupingRule:
     """The rule of an embedder in a mode: measured (`recipes/clustering.py`), or else from its record.
 
     For models that no grouping was measured with, the threshold is that of verification at the lowest false match rate.
