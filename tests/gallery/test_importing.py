@@ -380,7 +380,7 @@ def test_the_command(mien_import, tmp_path, people, portrait, astronaut):
     report = tmp_path / "report.csv"
     done = mien_import(root, "--gallery", tmp_path / "new.db", "--report", report)
     assert done.exit_code == 2  # one file failed
-    assert "people.db: enrolled: 1, known: 0, duplicate: 0, left out: 0, failed: 1, warnings: 0" in done.stdout
+    assert "new.db: enrolled: 1, known: 0, duplicate: 0, left out: 0, failed: 1, warnings: 0" in done.stdout
     assert "words.jpg" in done.stdout
     assert os.name != "posix" or report.stat().st_mode & 0o077 == 0
     rows = list(csv.DictReader(report.read_text(encoding="utf-8").splitlines()))
