@@ -172,7 +172,7 @@ def test_keys_are_rotated(at, groups, tmp_path):
         at("key", "new", tmp_path / name)
     at("name", groups(), "1=Ada")
     assert "2 faces, encrypted with the key of id" in at("key", "rotate", "--new-key", one).output
-    assert "opens with its key only" in at("list", code=2).output
+    assert "name its key (--key, or MIEN_GALLERY_KEY)" in at("list", code=2).output
     told = json.loads(at("key", "rotate", "--key", one, "--new-key", two, "--json").stdout)
     assert (told["gallery"]["encrypted"], told["faces"]) == (True, 2)
     assert "another key" in at("list", "--key", one, code=2).output

@@ -285,6 +285,8 @@ def test_bad_rows_never_stop_the_rest(run, db, tmp_path, portrait):
         ("E", "a.jpg", "soon", "no date"),
         ("F", "a.jpg", "2001-01-01", "has passed"),
         ("G", "none.jpg", "", "no such file"),
+        ("H", "https://example.org/a.jpg", "", "a web address"),
+        ("I", "a.jpg", "2030-01-01, or so", "4 fields, the header has 3"),
         ("Grace", "a.jpg", "", ""),
     ]
     text = "name,path,expires\n" + "".join(f"{name},{path},{expires}\n" for name, path, expires, _ in rows)
@@ -380,8 +382,10 @@ def test_the_command(mien_import, tmp_path, people, portrait, astronaut):
     report = tmp_path / "report.csv"
     done = mien_import(root, "--gallery", tmp_path / "new.db", "--report", report)
     assert done.exit_code == 2  # one file failed
-    assert "new.db: enrolled: 1, known: 0, duplicate: 0, left out: 0, failed: 1, warnings: 0" in done.stdout
-    assert "words.jpg" in done.stdout
+    assert "new.db: enrolled: 1, known: 0, duplicate: 0, left out: 0, failed: 1, warnings: 0" in done.stderr
+    columns, row = (line.split("\t") for line in done.stdout.splitlines())
+    assert columns == ["picture", "person", "outcome", "why"]
+    assert "words.jpg" in row[0]
     assert os.name != "posix" or report.stat().st_mode & 0o077 == 0
     rows = list(csv.DictReader(report.read_text(encoding="utf-8").splitlines()))
     assert [row["status"] for row in rows] == ["enrolled", "failed"]

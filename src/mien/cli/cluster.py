@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli import options
-from mien.cli.console import EXIT_BAD_INPUT, note, print_json, print_rows, progress_bar, report_error
+from mien.cli.console import EXIT_BAD_INPUT, counted, note, print_json, print_rows, progress_bar, report_error
 from mien.cli.pictures import find_files
 from mien.cli.targets import check_target
 from mien.errors import DataError, ImageError
@@ -211,6 +211,7 @@ def _print(groups: Groups) -> None:
     if len(by_size) > _MOST_SHOWN:
         note(f"and {len(by_size) - _MOST_SHOWN:,} smaller groups")
     note(
-        f"{together + len(groups.ungrouped):,} faces in {len(groups.paths):,} pictures: {len(by_size):,} groups of"
-        f" {together:,} faces, {len(groups.ungrouped):,} faces in no group"
+        f"{counted(together + len(groups.ungrouped), 'face')} in {counted(len(groups.paths), 'picture')}:"
+        f" {counted(len(by_size), 'group')} of {counted(together, 'face')},"
+        f" {counted(len(groups.ungrouped), 'face')} in no group"
     )

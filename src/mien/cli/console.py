@@ -147,7 +147,7 @@ def megabytes(size: int) -> str:
 
 def counted(number: int, what: str) -> str:
     """So many of something, for people: 1 face, 2 faces."""
-    return f"{number} {what}" + ("" if number == 1 else "s")
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def percent(probability: float) -> str:

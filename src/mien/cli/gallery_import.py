@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli import galleries, options
-from mien.cli.console import EXIT_BAD_INPUT, print_json, progress_bar, stdout, table
+from mien.cli.console import EXIT_BAD_INPUT, note, print_json, print_rows, progress_bar, stdout
 from mien.cli.targets import check_target
 from mien.ops.files import printable
 
@@ -124,9 +124,12 @@ def _print(outcomes: Sequence[Outcome], gallery: str, *, as_json: bool) -> None:
         for line in (*outcome.warnings, *([outcome.message] if outcome.message else []))
     ]
     if rows:
-        stdout().print(table(["picture", "person", "outcome", "why"], rows))
-    counts = ", ".join(f"{status}: {n}" for status, n in _counts(outcomes).items())
-    stdout().print(f"{gallery}: {counts}", highlight=False, markup=False, soft_wrap=True)
+        print_rows(["picture", "person", "outcome", "why"], rows)
+    summary = f"{gallery}: " + ", ".join(f"{status}: {n}" for status, n in _counts(outcomes).items())
+    if stdout().is_terminal:
+        stdout().print(summary, highlight=False, markup=False, soft_wrap=True)
+    else:
+        note(summary)  # a pipe gets the table alone
 
 
 def _as_dict(outcomes: Sequence[Outcome]) -> dict[str, Any]:

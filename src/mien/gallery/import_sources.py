@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from mien.gallery.names import clean_name
 from mien.gallery.privacy import clean_consent, moment_of
 from mien.ops.files import folder_error, is_folder, list_images, printable, subfolders
 
+_ADDRESS = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 COLUMNS = ("name", "path", "consent", "expires")
 
 
@@ -122,7 +124,8 @@ def _table_entries(table: Path, *, anywhere: bool) -> Iterator[Entry]:
             _check_header(header, called)
             folder = Path(os.path.realpath(table)).parent
             for line, row in rows:
-                yield _row_entry(dict(zip(header, row, strict=False)), line, folder, anywhere=anywhere)
+                entry = _row_entry(dict(zip(header, row, strict=False)), line, folder, anywhere=anywhere)
+                yield _refuse_surplus(entry, row, header, line)
     except (OSError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error).lower()
         raise DataError(f"{called}: cannot be read ({reason})") from error
@@ -133,7 +136,16 @@ def _check_header(header: list[str], called: str) -> None:
     twice = [column for column in COLUMNS if header.count(column) > 1]
     if missing or twice:
         what = f"no column {missing[0]!r}" if missing else f"column {twice[0]!r} twice"
-        raise DataError(f"{called}: {what}; its first line must name the columns: {', '.join(COLUMNS)} (the first two)")
+        columns = f"{', '.join(COLUMNS)} (at least the first two)"
+        raise DataError(f"{called}: {what}; its first line must name the columns, with commas between: {columns}")
+
+
+def _refuse_surplus(entry: Entry, row: list[str], header: list[str], line: int) -> Entry:
+    """A comma that is not in quotes moves the fields behind it: a consent is cut off, an expiry is read from it."""
+    if not any(field.strip() for field in row[len(header) :]):
+        return entry
+    problem = f'line {line}: {len(row)} fields, the header has {len(header)}; a field with a comma needs quotes: "a, b"'
+    return Entry(entry.name, entry.path, entry.shown, problem=problem)
 
 
 def _row_entry(row: dict[str, str], line: int, folder: Path, *, anywhere: bool) -> Entry:
@@ -154,6 +166,8 @@ def _picture(text: str, folder: Path, *, anywhere: bool) -> tuple[Path, str]:
     if not text or "\0" in text:
         return folder, "no path"
     path = folder / text
+    if _ADDRESS.match(text):
+        return path, "a web address; save the picture, and give the path of the file"
     if not anywhere and not Path(os.path.realpath(path)).is_relative_to(folder):
         return path, "the path leads out of the table's folder; allow it by --anywhere if you trust the table"
     return path, ""

@@ -235,9 +235,9 @@ def check_key(info: GalleryInfo, cipher: Cipher | None, where: str) -> None:
     if given == info.key_id:
         return
     if given is None:
-        raise GalleryKeyError(f"{where}: the gallery is encrypted; it opens with its key only")
+        raise GalleryKeyError(f"{where}: the gallery is encrypted: name its key (--key, or MIEN_GALLERY_KEY)")
     if info.key_id is None:
-        raise GalleryKeyError(f"{where}: the gallery is not encrypted, but a key was given")
+        raise GalleryKeyError(f"{where}: the gallery is not encrypted, but a key was given: leave it out")
     raise GalleryKeyError(f"{where}: the gallery is encrypted with another key (the key {shown(info.key_id)})")
 
 
