@@ -186,11 +186,12 @@ class Searcher:
             For each probe up to k ids, nearest first; one may be of somebody who is gone.
         """
         with self._lock:
-            if self._index is None:
-                return self._nearest_people(reader, probes, k)
             if follow:
                 self._follow(reader)
-            distances, people = self._index.top_people(self._rule.prepare(probes), k)
+            prepared = self._rule.prepare(probes)
+            if self._index is None:
+                return self._nearest_people(reader, probes, prepared, k)
+            distances, people = self._index.top_people(prepared, k)
         return [who[: int((row <= within).sum())] for who, row in zip(people, distances, strict=True)]
 
     def _caught_up(self, reader: Reader) -> Roster:
