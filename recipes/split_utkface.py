@@ -1,6 +1,9 @@
-"""Splits UTKFace so that nobody is in both parts, as far as faces can tell: a fifth is set aside for validation.
+"""Splits UTKFace so that nobody is in two parts, as far as faces can tell.
 
-    python recipes/split_utkface.py utkface_train.zip utk_fit.zip utk_held.zip [FACES.npz]
+    python recipes/split_utkface.py utkface_train.zip FOLDER [FACES.npz]
+
+FOLDER/valid.zip is a fifth, which figures are reported on and nothing is chosen by; FOLDER/held.zip a tenth of the
+rest, which chooses the epoch and calibrates; FOLDER/fit.zip what is learnt from.
 
 UTKFace names no people, and shows some more than once. Faces that are alike are put into one group (single linkage),
 and the SHA-256 of a group's first name decides where all of it goes. "Alike" is a distance of 0.33 between embeddings
@@ -21,7 +24,7 @@ from mien import FaceAnalyzer, NoFaceError
 from mien.datasets.attributes import AttributeSet, open_attributes
 
 ALIKE, ALIKE_CHILDREN, GROWN = 0.33, 0.22, 10
-SHARE = 5  # one part in so many is set aside
+PARTS = {"valid": 0.2, "held": 0.28, "fit": 1.0}  # where each ends, of the places that hashes give
 Groups = np.ndarray
 
 
@@ -58,8 +61,13 @@ def groups(vectors: np.ndarray, limits: np.ndarray) -> Groups:
     return first[member]
 
 
-def main(source: Path, fit: Path, held: Path, faces: Path | None = None) -> None:
-    """Write both parts."""
+def place(name: str) -> float:
+    """Where in [0, 1) a name falls."""
+    return int.from_bytes(sha256(f"validation {name}".encode()).digest()[:8], "big") / 2**64
+
+
+def main(source: Path, folder: Path, faces: Path | None = None) -> None:
+    """Write the parts."""
     pictures = open_attributes(source)
     if faces is not None and faces.exists():
         vectors = np.load(faces)["embeddings"]
@@ -69,14 +77,17 @@ def main(source: Path, fit: Path, held: Path, faces: Path | None = None) -> None
             np.savez(faces, embeddings=vectors)
     group = groups(vectors, np.where(pictures.ages < GROWN, ALIKE_CHILDREN, ALIKE))
     names = [Path(item).name for item in pictures.items]
-    aside = [int(sha256(f"validation {names[g]}".encode()).hexdigest(), 16) % SHARE == 0 for g in group]
+    ends = list(PARTS.values())
+    parts = [list(PARTS)[np.searchsorted(ends, place(names[g]), side="right")] for g in group]
+    folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(source) as archive:
-        for target, part in ((fit, False), (held, True)):
-            with zipfile.ZipFile(target, "w") as out:
-                for item, is_aside in zip(pictures.items, aside, strict=True):
-                    if is_aside is part:
+        for part in PARTS:
+            with zipfile.ZipFile(folder / f"{part}.zip", "w") as out:
+                for item, chosen in zip(pictures.items, parts, strict=True):
+                    if chosen == part:
                         out.writestr(zipfile.ZipInfo(item), archive.read(item))
-    print(f"{len(pictures)} pictures, {len(set(group))} groups; {sum(aside)} set aside")
+    counts = ", ".join(f"{part} {parts.count(part)}" for part in PARTS)
+    print(f"{len(pictures)} pictures in {len(set(group))} groups: {counts}")
 
 
 if __name__ == "__main__":

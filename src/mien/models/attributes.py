@@ -7,7 +7,7 @@ Networks are trained by `mien train attributes` (recipes/attributes.md has the c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -15,10 +15,9 @@ from typing import ClassVar
 import numpy as np
 
 from mien.answers import Ages, Genders
-from mien.errors import ModelError, WeightsError
-from mien.models import _onnx
-from mien.models.base import ModelEntry, Record, RuntimeOptions, Task, WeightsFile
-from mien.models.cards import Card, Check, check_temperature, check_threshold, read_card_beside
+from mien.models import trained
+from mien.models.base import ModelEntry, Record, Task, WeightsFile
+from mien.models.cards import Card, Check, check_temperature, check_threshold
 from mien.models.crop_network import CropNetwork, over_faces, probabilities
 from mien.types import Faces, FloatArray, ImageArray
 
@@ -30,7 +29,6 @@ AGES: tuple[int, ...] = tuple(range(101))
 """Years that the age output tells apart; the last one stands for older people, too."""
 GENDERS: tuple[str, ...] = ("male", "female")
 
-_WEIGHTS = Path(__file__).with_name("weights")
 _AGE, _GENDER = "age", "gender"
 
 
@@ -163,66 +161,22 @@ class FaceAttributes:
         return said
 
 
-def bundled(folder: Path = _WEIGHTS) -> list[ModelEntry]:
-    """The entry of the network for age and gender that comes with mien, if one does.
-
-    Raises:
-        ModelError: its card is missing or damaged.
-    """
-    path = folder / f"{SHIPPED}.json"
-    if not path.exists():
-        return []  # TODO
-    card, weights = read_card_beside(path, AttributesCard)
-    if card.task != TASK or card.name != SHIPPED:
-        raise ModelError(f"{path} is the card of {card.name!r} for {card.task!r}")
-    return [ModelEntry(_record(card, weights), AttributesNetwork)]
+def bundled(folder: Path = trained.WEIGHTS) -> ModelEntry:
+    """The entry of the network for age and gender that comes with mien; see `trained.bundled`."""
+    return trained.bundled(SHIPPED, TASK, AttributesNetwork, _record, folder)
 
 
 def entry_from_file(path: str | Path) -> ModelEntry:
-    """A model entry for a network of the user's own, as `mien train attributes` writes them.
-
-    The model's name carries the start of the file's hash, so that two files are never taken for one.
-
-    Args:
-        path: of the ONNX file; may start with `~`.
-
-    Raises:
-        WeightsError: no such file, or not an ONNX file that onnxruntime can run.
-        ModelError: not a network for age and gender that mien trained.
-    """
-    path, data = _onnx.read_own(path)
-    network = AttributesNetwork(path, RuntimeOptions(threads=1))
-    if network.card.task != TASK:
-        raise ModelError(f"{path} is for {network.card.task!r}, not for {TASK!r}")
-    try:
-        network(np.zeros((1, network.size, network.size, 3), dtype=np.uint8))
-    except ModelError as error:
-        raise WeightsError(f"{path}: {error}") from error
-    weights = _onnx.own_weights(path, data)
-    record = _record(network.card, weights)
-    return ModelEntry(replace(record, name=f"{TASK}:{path.stem}@{weights.sha256[:8]}"), AttributesNetwork)
+    """The entry of a network for age and gender of the user's own; see `trained.entry_from_file`."""
+    return trained.entry_from_file(path, TASK, AttributesNetwork, _record)
 
 
 def _record(card: AttributesCard, weights: WeightsFile) -> Record:
     """The record that a card makes."""
-    from mien.models.expression import figures_of
-
-    return Record(
-        name=card.name,
-        task=TASK,
-        summary=card.summary or "says how old faces look, and how their gender is perceived",
-        weights=weights,
-        licence_code="Apache-2.0",
-        licence_weights=card.licence,
-        commercial_use=card.commercial_use,
-        origin=card.origin or f"trained with mien; {card.architecture}",
-        training_data=card.training_data,
-        limits=card.limits,
-        crop=card.crop,
-        input_notes="RGB uint8 0..255, no mean or scale (both inside the graph)",
+    return trained.record_of(
+        card,
+        weights,
+        TASK,
+        summary="says how old faces look, and how their gender is perceived",
         threshold=card.gender_threshold,
-        architecture=card.architecture,
-        calibrated_on=card.calibration,
-        parents=card.parents,
-        metrics=dict(figures_of(card.metrics)),
     )

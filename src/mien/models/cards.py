@@ -260,7 +260,10 @@ class Card:
             refuse("schema", f"is not {SCHEMA}: written by another version of mien")
         known = {f.name: f for f in fields(cls)}
         if odd := sorted(values.keys() - known.keys()):
-            refuse(short(odd[0]), f"is nothing that a card of this kind has; it says it is for {short(values.get('task'))!r}")
+            refuse(
+                short(odd[0]),
+                f"is nothing that a card of this kind has; it says it is for {short(values.get('task'))!r}",
+            )
         for name, about in known.items():
             if name not in values and about.default is MISSING and about.default_factory is MISSING:
                 refuse(name, "is missing")

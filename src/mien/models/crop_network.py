@@ -54,6 +54,11 @@ class CropNetwork(Generic[AnyCard]):
             raise ModelError(f"{where}: {error}") from error
         self._check(str(where))
 
+    @classmethod
+    def card_kind(cls) -> type[AnyCard]:
+        """The kind of card that such a file carries."""
+        return cast(type[AnyCard], cls.CARD)
+
     @property
     def name(self) -> str:
         """Of the model, as its card says."""
@@ -67,6 +72,10 @@ class CropNetwork(Generic[AnyCard]):
     @classmethod
     def outputs_of(cls, card: Any) -> Mapping[str, int]:
         """By name: how many logits each output has, by the card."""
+        raise NotImplementedError
+
+    def __call__(self, crops: ImageArray) -> Any:
+        """Answer for (N, S, S, 3) uint8 RGB crops, each kind of network in its own way."""
         raise NotImplementedError
 
     def run(self, crops: ImageArray) -> dict[str, FloatArray]:

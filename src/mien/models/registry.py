@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import cast
 
 from mien.errors import UnknownModelError
-from mien.models import arcface, attributes, centerface, dlib_landmarks, dlib_resnet, expression, yunet
+from mien.models import arcface, attributes, centerface, dlib_landmarks, dlib_resnet, expression, trained, yunet
 from mien.models.attributes import AttributesNetwork, FaceAttributes
 from mien.models.base import (
     Aligner,
@@ -38,7 +38,7 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
             yunet.ENTRY,
             arcface.ENTRY,
             expression.bundled(),
-            *attributes.bundled(),
+            *([attributes.bundled()] if (trained.WEIGHTS / f"{attributes.SHIPPED}.json").exists() else []),
         )
     }
 )
