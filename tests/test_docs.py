@@ -31,7 +31,7 @@ ELSEWHERE = {
     "python recipes/verification.py": "hours of work on the development data",
     "pip install 'mien[train]'": "installs from an index; the tests' environment has the same packages",
 }
-LONG_PAGES = {"recipes/expression.md"}  # hours of training on the development data
+LONG_PAGES = {"recipes/expression.md", "recipes/eyes.md"}  # training on the development data
 
 
 def commands() -> list[tuple[str, str]]:
@@ -63,6 +63,9 @@ def sandbox(tmp_path_factory, portrait, astronaut) -> Path:
     other.resize((300, 350)).save(folder / "more" / "later.jpg")
     lfw(folder / "lfw", {"Hopper": other, "Collins": one})
     labelled(folder, {"happiness": one, "neutral": other})
+    for label, place in {"open": (215, 95, 245, 118), "closed": (230, 160, 260, 183)}.items():  # an eye, and a cheek
+        (folder / "patches" / label).mkdir(parents=True)
+        one.crop(place).save(folder / "patches" / label / "1.png")
     (folder / "people.csv").write_text("name,path\nGrace Hopper,a.jpg\nEileen Collins,photo.jpg\n")
     lines = ["2\t2"] + 2 * (["Hopper\t1\t2", "Collins\t1\t2", "Hopper\t1\tCollins\t1", "Hopper\t2\tCollins\t2"])
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n")

@@ -14,23 +14,24 @@ from typing import Generic, Literal, TypeVar, overload
 import numpy as np
 
 from mien.errors import MienError, NoFaceError
-from mien.models import registry
+from mien.models import face_parts, registry
 from mien.models.attributes import SHIPPED as SHIPPED_ATTRIBUTES
 from mien.models.attributes import FaceAttributes
 from mien.models.base import Detector, ModelEntry, RuntimeOptions
 from mien.models.detection import DEFAULT_SIZE, InputSize
 from mien.models.embedding import FaceEmbedder, Mode
 from mien.models.expression import SHIPPED, FaceClassifier
+from mien.models.face_parts import Part
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
 from mien.ops.files import printable
 from mien.ops.image import ImageSource, load_image
 from mien.types import SCHEMA, Faces, FloatArray, ImageArray, Verification
 
-Task = Literal["detect", "expression", "age", "gender", "embed"]
-TASKS: tuple[Task, ...] = ("detect", "expression", "age", "gender", "embed")
+Task = Literal["detect", "expression", "age", "gender", "eyes", "mouth", "embed"]
+TASKS: tuple[Task, ...] = ("detect", "expression", "age", "gender", "eyes", "mouth", "embed")
 DEFAULT_TASKS: tuple[Task, ...] = ("detect", "expression", "embed")
-"""What is done unless something else is asked for: age and gender are for those who ask."""
+"""What is done unless something else is asked for: the others are for those who ask."""
 Describe = Callable[[Sequence[ImageArray], Sequence[Faces]], list[Faces]]
 """Pictures and the faces of each to the same faces, described."""
 _Model_co = TypeVar("_Model_co", covariant=True)
@@ -131,6 +132,8 @@ class FaceAnalyzer:
             "expression": self._expression,
             "age": self._attributes,
             "gender": self._attributes,
+            "eyes": _Lazy(lambda: registry.load_eyes(*self._shipped("eyes"))),
+            "mouth": _Lazy(lambda: registry.load_mouth(*self._shipped("mouth"))),
             "embed": self._embedder,
         }
 
@@ -164,6 +167,10 @@ class FaceAnalyzer:
     @cached_property
     def _expression_entry(self) -> ModelEntry:
         return registry.entry(self._names["expression"], "expression")
+
+    def _shipped(self, part: Part) -> tuple[ModelEntry, WeightsStore, RuntimeOptions]:
+        """What the network of a part of faces is loaded by."""
+        return registry.entry(face_parts.SHIPPED[part], part), self._store, self._options
 
     def _load_expression(self) -> FaceClassifier:
         return registry.load_expression(self._expression_entry, self._store, self._options)

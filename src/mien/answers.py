@@ -21,6 +21,7 @@ UNCERTAIN = "uncertain"
 
 _DECIMALS_SCORES = 4
 _DECIMALS_YEARS = 1
+_EVEN = 0.5
 
 
 def slots(index: Index, n: int) -> slice | npt.NDArray[Any]:
@@ -163,3 +164,59 @@ class Ages(Answers):
         """One JSON-ready dict per face."""
         pairs = zip(rounded(self.years, _DECIMALS_YEARS), rounded(self.sd, _DECIMALS_YEARS), strict=True)
         return [{"years": years, "sd": sd} for years, sd in pairs]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Eyes(Answers):
+    """Whether the eyes of each face are open.
+
+    Attributes:
+        left: (N,) float32 in [0, 1]: calibrated probability that the eye on the left of the picture is open.
+        right: (N,) float32: the same of the eye on the right.
+
+    Raises:
+        ValueError: there are not as many of both.
+    """
+
+    left: _Floats
+    right: _Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "left", frozen("left", self.left, (None,)))
+        object.__setattr__(self, "right", frozen("right", self.right, (len(self.left),)))
+
+    def __repr__(self) -> str:
+        shown = [f"{left:.2f} {right:.2f}" for left, right in zip(self.left[:5], self.right, strict=False)]
+        return f"Eyes({', '.join(shown)}{', ...' if len(self) > 5 else ''})"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One JSON-ready dict per face."""
+        pairs = zip(self.left, self.right, strict=True)
+        return [{"left": _open_or_closed(left), "right": _open_or_closed(right)} for left, right in pairs]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Mouths(Answers):
+    """Whether the mouth of each face is open.
+
+    Attributes:
+        open: (N,) float32 in [0, 1]: calibrated probability.
+    """
+
+    open: _Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "open", frozen("open", self.open, (None,)))
+
+    def __repr__(self) -> str:
+        shown = [f"{chance:.2f}" for chance in self.open[:5]]
+        return f"Mouths({', '.join(shown)}{', ...' if len(self) > 5 else ''})"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One JSON-ready dict per face."""
+        return [_open_or_closed(chance) for chance in self.open]
+
+
+def _open_or_closed(chance: float) -> dict[str, Any]:
+    """The likelier answer, and its probability."""
+    return {"open": bool(chance >= _EVEN), "confidence": round(float(max(chance, 1 - chance)), _DECIMALS_SCORES)}

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from mien.answers import Ages, Answers, Expressions, Genders, Index, frozen, rounded, slots
+from mien.answers import Ages, Answers, Expressions, Eyes, Genders, Index, Mouths, frozen, rounded, slots
 
 FloatArray = npt.NDArray[np.float32]
 ImageArray = npt.NDArray[np.uint8]
@@ -24,7 +24,7 @@ _DECIMALS_PIXELS = 2
 _DECIMALS_SCORES = 4
 _DECIMALS_EMBEDDING = 6
 
-_DESCRIBED = {"expression": "expressions", "age": "ages", "gender": "genders"}
+_DESCRIBED = {"expression": "expressions", "age": "ages", "gender": "genders", "eyes": "eyes", "mouth": "mouths"}
 """By its key in the JSON: the field of `Faces` that holds what a model said."""
 
 
@@ -42,6 +42,8 @@ class Faces:
         expressions: what the N faces show, or None where it was not asked for.
         ages: how old they look, likewise.
         genders: how they are perceived, likewise.
+        eyes: whether their eyes are open, likewise.
+        mouths: whether their mouths are open, likewise.
 
     Raises:
         ValueError: an array has the wrong shape.
@@ -55,6 +57,8 @@ class Faces:
     expressions: Expressions | None = None
     ages: Ages | None = None
     genders: Genders | None = None
+    eyes: Eyes | None = None
+    mouths: Mouths | None = None
 
     def __post_init__(self) -> None:
         boxes = frozen("boxes", self.boxes, (None, 4))

@@ -341,3 +341,16 @@ def test_interrupting_a_long_line_leaves_it_whole(portrait, tmp_path, unbuffered
     assert text.endswith("\n")
     assert all(json.loads(line)["schema"] == 1 for line in text.splitlines())
     assert "Traceback" not in errors.decode()
+
+
+def test_eyes_and_mouth_are_told_where_they_are_asked_for(mien, portrait):
+    (face,) = faces_of(mien("analyze", portrait, "--json", "--only", "eyes,mouth"))
+    assert face["eyes"]["left"]["open"] is True
+    assert face["eyes"]["right"]["confidence"] > 0.5
+    assert face["mouth"]["open"] is False
+    assert "expression" not in face
+    table = mien("analyze", portrait, "--only", "eyes,mouth").stdout.decode()
+    assert "open" in table
+    assert "closed" in table
+    (plain,) = faces_of(mien("analyze", portrait, "--json"))
+    assert not {"eyes", "mouth"} & plain.keys()

@@ -33,7 +33,7 @@ def analyze(
         typer.Option(
             "--only",
             help=(
-                "What to do, separated by commas: detect, expression, age, gender, embed;"
+                "What to do, separated by commas: detect, expression, age, gender, eyes, mouth, embed;"
                 " detect and expression by default."
             ),
         ),
@@ -106,7 +106,23 @@ def _age(answer: dict[str, Any]) -> str:
     return f"{answer['years']:.0f} ± {answer['sd']:.0f}"
 
 
-_WORDS: Mapping[str, Callable[[dict[str, Any]], str]] = {"expression": _class, "age": _age, "gender": _class}
+def _state(answer: dict[str, Any]) -> str:
+    """Of an eye or a mouth: "open 0.98"."""
+    return f"{'open' if answer['open'] else 'closed'} {answer['confidence']:.2f}"
+
+
+def _eyes(answer: dict[str, Any]) -> str:
+    """Both: "open 0.98, closed 0.71"."""
+    return f"{_state(answer['left'])}, {_state(answer['right'])}"
+
+
+_WORDS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "expression": _class,
+    "age": _age,
+    "gender": _class,
+    "eyes": _eyes,
+    "mouth": _state,
+}
 """By its key in the JSON: how an answer is said in a table, and on a picture."""
 
 

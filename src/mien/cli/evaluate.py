@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli import evaluate_attributes, evaluate_clustering, evaluate_expression, evaluate_identification, options
+from mien.cli import (
+    evaluate_attributes,
+    evaluate_clustering,
+    evaluate_expression,
+    evaluate_identification,
+    evaluate_parts,
+    options,
+)
 from mien.cli.console import Commands, print_json, progress_bar, stdout
 from mien.cli.targets import check_report
 from mien.ops.atomic import write_whole
@@ -26,6 +33,8 @@ app.command("expression")(evaluate_expression.expression)
 app.command("attributes")(evaluate_attributes.attributes)
 app.command("identification")(evaluate_identification.identification)
 app.command("clustering")(evaluate_clustering.clustering)
+app.command("eyes")(evaluate_parts.eyes)
+app.command("mouth")(evaluate_parts.mouth)
 
 
 @app.command()

@@ -15,7 +15,7 @@ import numpy as np
 
 from mien.types import Faces, FloatArray, ImageArray, Transforms
 
-Task = Literal["detection", "landmarks", "embedding", "expression", "attributes"]
+Task = Literal["detection", "landmarks", "embedding", "expression", "attributes", "eyes", "mouth"]
 Metric = Literal["cosine", "l2"]
 
 Detections = tuple[FloatArray, FloatArray, FloatArray]

@@ -8,7 +8,17 @@ from types import MappingProxyType
 from typing import cast
 
 from mien.errors import UnknownModelError
-from mien.models import arcface, attributes, centerface, dlib_landmarks, dlib_resnet, expression, trained, yunet
+from mien.models import (
+    arcface,
+    attributes,
+    centerface,
+    dlib_landmarks,
+    dlib_resnet,
+    expression,
+    face_parts,
+    trained,
+    yunet,
+)
 from mien.models.attributes import AttributesNetwork, FaceAttributes
 from mien.models.base import (
     Aligner,
@@ -24,6 +34,7 @@ from mien.models.classifier import CropClassifier
 from mien.models.detection import InputSize, ScaledDetector
 from mien.models.embedding import FaceEmbedder, Mode
 from mien.models.expression import FaceClassifier
+from mien.models.face_parts import EyeStates, MouthStates, Part
 from mien.models.store import WeightsStore
 
 _log = logging.getLogger(__name__)
@@ -38,6 +49,8 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
             yunet.ENTRY,
             arcface.ENTRY,
             expression.bundled(),
+            face_parts.bundled("eyes"),
+            face_parts.bundled("mouth"),
             *([attributes.bundled()] if (trained.WEIGHTS / f"{attributes.SHIPPED}.json").exists() else []),
         )
     }
@@ -151,6 +164,29 @@ def load_attributes_network(name: str, store: WeightsStore, options: RuntimeOpti
     if own := _own_network(name, _OWN_ATTRIBUTES, plain=True):
         return AttributesNetwork(own, options)
     return cast(AttributesNetwork, load(entry(name, "attributes"), store, options))
+
+
+def load_eyes(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> EyeStates:
+    """What sees whether eyes are open; see `EyeStates` and `load`."""
+    return EyeStates(model.record, cast(CropClassifier, load(model, store, options)))
+
+
+def load_mouth(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> MouthStates:
+    """What sees whether mouths are open; see `MouthStates` and `load`."""
+    return MouthStates(model.record, cast(CropClassifier, load(model, store, options)))
+
+
+def load_part(part: Part, name: str, store: WeightsStore, options: RuntimeOptions) -> CropClassifier:
+    """The network of a part of faces, to measure it: a registered one, or a path that ends in .onnx.
+
+    Raises:
+        UnknownModelError: no such model.
+        WeightsError: its file cannot be had, or onnxruntime cannot run it.
+        ModelError: it is for something else.
+    """
+    if name.lower().endswith(".onnx"):
+        return face_parts.open_network(part, name, options)
+    return cast(CropClassifier, load(entry(name, part), store, options))
 
 
 def load_classifier(name: str, store: WeightsStore, options: RuntimeOptions) -> CropClassifier:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from torch import nn
 
 from mien.errors import UnknownModelError
-from mien.training.architectures import face_trunk, mien_s, resnet18, tutorial, vgg
+from mien.training.architectures import face_trunk, mien_s, resnet18, tiny, tutorial, vgg
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,12 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             tutorial.TwoBlocks, size=48, smallest=16, summary="the tutorials' network: 32-64-dense-softmax"
         ),
         "cnn3": Architecture(tutorial.ThreeBlocks, size=48, smallest=16, summary="the same with a third block of 128"),
+        "tiny": Architecture(
+            tiny.Tiny, size=32, smallest=16, summary="27,000 numbers, for parts of a face", learning_rate=3e-3
+        ),
+        "tiny-wide": Architecture(
+            tiny.TinyWide, size=32, smallest=16, summary="the same for what is wide, such as eyes", learning_rate=3e-3
+        ),
     }
 )
 
