@@ -71,13 +71,13 @@ def _are_pictures(shape: tuple[int, ...]) -> bool:
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return arrays[_PIXELS], arrays[_OPEN]
     except KeyError as error:
         raise DataError(f"{printable(path)}: an array is missing; {_KIND} is needed") from error
     except OSError as error:
         raise DataError(f"{printable(path)}: cannot be read ({error.strerror or 'not a .npz file'})") from error
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{printable(path)}: not a .npz file of plain arrays; {_KIND} is needed") from error
 
 
