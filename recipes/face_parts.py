@@ -226,8 +226,8 @@ ABOUT = {
         "limits": (
             "For blinks and liveness challenges, not for judging whether somebody is tired, drunk, or attentive. Eyes"
             " that look down, squint or laugh are between open and closed, and answered either way. Weak behind glasses"
-            " that reflect, unknown behind sunglasses; weak in profile, where the far eye is hidden, and on faces under"
-            " about 40 pixels."
+            " that reflect, unknown behind sunglasses; eyes in the dark look closed to it; weak in profile, where the"
+            " far eye is hidden, and on faces under about 40 pixels."
         ),
     },
     "mouth": {
@@ -235,8 +235,8 @@ ABOUT = {
         "training_data": "mouths of faces of LFW and UTKFace that were labelled by eye (recipes/mouth_labels.csv)",
         "limits": (
             "Open means that the jaw is lowered; smiles with closed teeth are closed. Lips that are slightly parted are"
-            " between, and answered either way. Weak behind beards and hands, in profile, and on faces under about 40"
-            " pixels."
+            " between, and answered either way. Misses a third of plainly open mouths among faces drawn at random, and"
+            " most in profile or behind a microphone. Weak behind beards and hands, and on faces under about 40 pixels."
         ),
     },
 }
