@@ -31,7 +31,7 @@ ELSEWHERE = {
     "python recipes/verification.py": "hours of work on the development data",
     "pip install 'mien[train]'": "installs from an index; the tests' environment has the same packages",
 }
-LONG_PAGES = {"recipes/expression.md", "recipes/eyes.md"}  # training on the development data
+LONG_PAGES = {"recipes/attributes.md", "recipes/expression.md", "recipes/eyes.md"}  # training on the development data
 
 
 def commands() -> list[tuple[str, str]]:
@@ -67,6 +67,9 @@ def sandbox(tmp_path_factory, portrait, astronaut) -> Path:
         (folder / "patches" / label).mkdir(parents=True)
         one.crop(place).save(folder / "patches" / label / "1.png")
     (folder / "people.csv").write_text("name,path\nGrace Hopper,a.jpg\nEileen Collins,photo.jpg\n")
+    # made-up labels: training asks for both genders
+    (folder / "ages.csv").write_text("file,age,gender,group\na.jpg,45,female,east\nphoto.jpg,36,male,west\n")
+    (folder / "later.csv").write_text("file,age,gender\nb.jpg,45,female\nparty.jpg,36,male\n")
     lines = ["2\t2"] + 2 * (["Hopper\t1\t2", "Collins\t1\t2", "Hopper\t1\tCollins\t1", "Hopper\t2\tCollins\t2"])
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
     return folder
