@@ -60,7 +60,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         yield "labels", ", ".join(record.labels)
         yield from _confidence(record)
     elif record.threshold is not None:
-        yield "score threshold", f"{record.threshold:g}"
+        what = "gender uncertain below" if record.task == "attributes" else "score threshold"
+        yield what, f"{record.threshold:g}"
     for mode, calibration in record.calibrations.items():
         rates = ", ".join(f"{value:.4f} at FMR {rate}" for rate, value in calibration.thresholds.items())
         slope, intercept = calibration.logistic

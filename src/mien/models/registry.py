@@ -8,17 +8,7 @@ from types import MappingProxyType
 from typing import cast
 
 from mien.errors import UnknownModelError
-from mien.models import (
-    arcface,
-    attributes,
-    centerface,
-    dlib_landmarks,
-    dlib_resnet,
-    expression,
-    face_parts,
-    trained,
-    yunet,
-)
+from mien.models import arcface, attributes, centerface, dlib_landmarks, dlib_resnet, expression, face_parts, yunet
 from mien.models.attributes import AttributesNetwork, FaceAttributes
 from mien.models.base import (
     Aligner,
@@ -49,9 +39,9 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
             yunet.ENTRY,
             arcface.ENTRY,
             expression.bundled(),
+            attributes.bundled(),
             face_parts.bundled("eyes"),
             face_parts.bundled("mouth"),
-            *([attributes.bundled()] if (trained.WEIGHTS / f"{attributes.SHIPPED}.json").exists() else []),
         )
     }
 )

@@ -100,7 +100,7 @@ class AgeAndGender:
         wanted = targets[:, n:]
         wanted = wanted * (1 - self._smoothing) + self._smoothing / len(GENDERS) * wanted.sum(dim=1, keepdim=True)
         gender = -(wanted * functional.log_softmax(genders, dim=1)).sum(dim=1)
-        return (age + _PER_YEAR * error + gender * _seriousness(shares @ years, known)).mean()
+        return (age + _PER_YEAR * error + gender).mean()
 
     def score(self, logits: FloatArray, crops: Crops) -> dict[str, float]:
         """The loss of the validation part, the share of ages within five years, and of genders that are right."""
@@ -126,14 +126,6 @@ class AgeAndGender:
 
 _PER_YEAR = 0.02
 _CLOSE = 5.0
-_GROWN = 12.0
-_LEAST_SERIOUS = 0.25
-
-
-def _seriousness(ages: Tensor, known: Tensor) -> Tensor:
-    """(N,) how much the gender of a face counts: of small children, even people can hardly tell."""
-    grown = (ages / _GROWN).clamp(_LEAST_SERIOUS, 1.0)
-    return torch.where(known > 0, grown, torch.ones_like(grown))
 
 
 def _share(right: npt.ArrayLike, of: npt.ArrayLike) -> float:
