@@ -22,15 +22,17 @@ from mien.models.detection import DEFAULT_SIZE, InputSize
 from mien.models.embedding import FaceEmbedder, Mode
 from mien.models.expression import SHIPPED, FaceClassifier
 from mien.models.face_parts import Part
+from mien.models.quality import FaceQuality, estimate_poses
 from mien.models.runtime import default_threads
 from mien.models.store import WeightsStore
 from mien.ops.files import printable
 from mien.ops.image import ImageSource, load_image
 from mien.types import SCHEMA, Faces, FloatArray, ImageArray, Verification
 
-Task = Literal["detect", "expression", "age", "gender", "eyes", "mouth", "embed"]
-TASKS: tuple[Task, ...] = ("detect", "expression", "age", "gender", "eyes", "mouth", "embed")
-DEFAULT_TASKS: tuple[Task, ...] = ("detect", "expression", "embed")
+Task = Literal["detect", "pose", "expression", "age", "gender", "eyes", "mouth", "embed", "quality"]
+TASKS: tuple[Task, ...] = ("detect", "pose", "expression", "age", "gender", "eyes", "mouth", "embed", "quality")
+"""In the order in which they are done: quality knows more of faces that are embedded."""
+DEFAULT_TASKS: tuple[Task, ...] = ("detect", "pose", "expression", "embed", "quality")
 """What is done unless something else is asked for: the others are for those who ask."""
 Describe = Callable[[Sequence[ImageArray], Sequence[Faces]], list[Faces]]
 """Pictures and the faces of each to the same faces, described."""
@@ -129,12 +131,14 @@ class FaceAnalyzer:
         self._expression = _Lazy(self._load_expression)
         self._attributes = _Lazy(self._load_attributes)
         self._stages: Mapping[Task, _Lazy[Describe]] = {
+            "pose": _Lazy(lambda: estimate_poses),
             "expression": self._expression,
             "age": self._attributes,
             "gender": self._attributes,
             "eyes": _Lazy(lambda: registry.load_eyes(*self._shipped("eyes"))),
             "mouth": _Lazy(lambda: registry.load_mouth(*self._shipped("mouth"))),
             "embed": self._embedder,
+            "quality": _Lazy(lambda: FaceQuality(embedder)),
         }
 
     @property

@@ -220,3 +220,114 @@ class Mouths(Answers):
 def _open_or_closed(chance: float) -> dict[str, Any]:
     """The likelier answer, and its probability."""
     return {"open": bool(chance >= _EVEN), "confidence": round(float(max(chance, 1 - chance)), _DECIMALS_SCORES)}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Poses(Answers):
+    """How heads are turned, in degrees.
+
+    Attributes:
+        yaw: (N,) float32, above 0 where the face looks to the right of the picture.
+        pitch: (N,) float32, above 0 where it looks up.
+        roll: (N,) float32, above 0 where it is tilted clockwise as seen.
+
+    Raises:
+        ValueError: there are not as many of each.
+    """
+
+    yaw: _Floats
+    pitch: _Floats
+    roll: _Floats
+
+    def __post_init__(self) -> None:
+        n = len(np.atleast_1d(self.yaw))
+        for name in ("yaw", "pitch", "roll"):
+            object.__setattr__(self, name, frozen(name, getattr(self, name), (n,)))
+
+    def __repr__(self) -> str:
+        shown = [f"{y:.0f} {p:.0f} {r:.0f}" for y, p, r in zip(self.yaw[:5], self.pitch, self.roll, strict=False)]
+        return f"Poses({', '.join(shown)}{', ...' if len(self) > 5 else ''})"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One JSON-ready dict per face."""
+        rows = zip(*(rounded(array, 1) for array in (self.yaw, self.pitch, self.roll)), strict=True)
+        return [{"yaw": yaw, "pitch": pitch, "roll": roll} for yaw, pitch, roll in rows]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Qualities(Answers):
+    """How well faces serve to recognise somebody by.
+
+    Attributes:
+        score: (N,) float32 in [0, 1]: the chance of a match with another picture of the person, at a false match rate
+            of 1e-3 (`mien.models.quality`).
+        sharpness: (N,) float32, variance of the Laplacian over the aligned face, in squared grey levels.
+        brightness: (N,) float32, mean grey level of the face, 0 to 255.
+        contrast: (N,) float32, standard deviation of its grey levels.
+        dark: (N,) float32, share of it that is nearly black.
+        bright: (N,) float32, share of it that is nearly white.
+        side_light: (N,) float32, -1 to 1: above 0 where its right half, as seen, is brighter.
+        eyes: (N,) float32, distance between the eyes in pixels of the picture.
+        inside: (N,) float32, share of the face inside the picture.
+        occlusion: (N,) float32, about how much of it is covered, 0 to 1.
+        codes: the A pieces of advice that there are.
+        advised: (N, A) bool, which of them each face gets.
+
+    Raises:
+        ValueError: there are not as many of each.
+    """
+
+    score: _Floats
+    sharpness: _Floats
+    brightness: _Floats
+    contrast: _Floats
+    dark: _Floats
+    bright: _Floats
+    side_light: _Floats
+    eyes: _Floats
+    inside: _Floats
+    occlusion: _Floats
+    codes: tuple[str, ...]
+    advised: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        n = len(np.atleast_1d(self.score))
+        for name in self.measures():
+            object.__setattr__(self, name, frozen(name, getattr(self, name), (n,)))
+        advised = np.array(self.advised, dtype=np.bool_)
+        if advised.shape != (n, len(self.codes)):
+            raise ValueError(f"advised has shape {advised.shape}, expected {(n, len(self.codes))}")
+        advised.flags.writeable = False
+        object.__setattr__(self, "advised", advised)
+
+    def __repr__(self) -> str:
+        shown = [f"{score:.2f}" for score in self.score[:5]]
+        return f"Qualities({', '.join(shown)}{', ...' if len(self) > 5 else ''})"
+
+    @classmethod
+    def measures(cls) -> tuple[str, ...]:
+        """The names of the numbers, the score first."""
+        return tuple(f.name for f in fields(cls) if f.name not in ("codes", "advised"))
+
+    @property
+    def advice(self) -> list[list[str]]:
+        """For each face the codes of what should be done about it; empty where it is fit for use."""
+        return [[code for code, on in zip(self.codes, row, strict=True) if on] for row in self.advised]
+
+    @property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """(N,) bool: whether there is nothing to be done."""
+        nothing: npt.NDArray[np.bool_] = np.logical_not(self.advised.any(axis=1))
+        return nothing
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One JSON-ready dict per face."""
+        columns = {name: rounded(getattr(self, name), _DECIMALS_SCORES) for name in self.measures()}
+        return [
+            {
+                **{name: values[i] for name, values in columns.items()},
+                "usable": not codes,
+                "advice": codes,
+            }
+            for i, codes in enumerate(self.advice)
+        ]

@@ -12,7 +12,20 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from mien.answers import Ages, Answers, Expressions, Eyes, Genders, Index, Mouths, frozen, rounded, slots
+from mien.answers import (
+    Ages,
+    Answers,
+    Expressions,
+    Eyes,
+    Genders,
+    Index,
+    Mouths,
+    Poses,
+    Qualities,
+    frozen,
+    rounded,
+    slots,
+)
 
 FloatArray = npt.NDArray[np.float32]
 ImageArray = npt.NDArray[np.uint8]
@@ -24,7 +37,15 @@ _DECIMALS_PIXELS = 2
 _DECIMALS_SCORES = 4
 _DECIMALS_EMBEDDING = 6
 
-_DESCRIBED = {"expression": "expressions", "age": "ages", "gender": "genders", "eyes": "eyes", "mouth": "mouths"}
+_DESCRIBED = {
+    "quality": "qualities",
+    "pose": "poses",
+    "expression": "expressions",
+    "age": "ages",
+    "gender": "genders",
+    "eyes": "eyes",
+    "mouth": "mouths",
+}
 """By its key in the JSON: the field of `Faces` that holds what a model said."""
 
 
@@ -44,6 +65,8 @@ class Faces:
         genders: how they are perceived, likewise.
         eyes: whether their eyes are open, likewise.
         mouths: whether their mouths are open, likewise.
+        qualities: how well they serve to recognise somebody by, likewise.
+        poses: how heads are turned, likewise.
 
     Raises:
         ValueError: an array has the wrong shape.
@@ -59,6 +82,8 @@ class Faces:
     genders: Genders | None = None
     eyes: Eyes | None = None
     mouths: Mouths | None = None
+    qualities: Qualities | None = None
+    poses: Poses | None = None
 
     def __post_init__(self) -> None:
         boxes = frozen("boxes", self.boxes, (None, 4))

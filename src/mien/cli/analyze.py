@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,8 +34,8 @@ def analyze(
         typer.Option(
             "--only",
             help=(
-                "What to do, separated by commas: detect, expression, age, gender, eyes, mouth, embed;"
-                " detect and expression by default."
+                "What to do, separated by commas: detect, pose, expression, age, gender, eyes, mouth, embed, quality;"
+                " detect, pose, expression and quality by default."
             ),
         ),
     ] = None,
@@ -147,7 +148,21 @@ def _print_table(record: dict[str, Any]) -> None:
         columns.append("eyes (left, right)")
         eyes = [", ".join(f"({x:.0f}, {y:.0f})" for x, y in face["landmarks"][:2]) for face in faces]
         rows = [[*row, places] for row, places in zip(rows, eyes, strict=True)]
+    if any("quality" in face for face in faces):
+        columns.append("quality")
+        rows = [[*row, f"{face['quality']['score']:.2f}"] for row, face in zip(rows, faces, strict=True)]
     console = stdout()
     console.print(title, style="bold", highlight=False, markup=False, soft_wrap=True)
     if rows:
         console.print(table(columns, rows))
+    for i, face in enumerate(faces, 1):
+        if advice := face.get("quality", {}).get("advice"):
+            console.print(f"face {i}: {_advised(advice)}", markup=False, highlight=False)
+
+
+def _advised(codes: list[str]) -> str:
+    """What to do about a face, in the language of the terminal: English, or Chinese."""
+    from mien.ops.advice import texts
+
+    spoken = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
+    return "；".join(texts(codes, "zh")) if spoken.startswith("zh") else "; ".join(texts(codes, "en"))

@@ -14,6 +14,7 @@ from mien.cli import (
     evaluate_expression,
     evaluate_identification,
     evaluate_parts,
+    evaluate_quality,
     options,
 )
 from mien.cli.console import Commands, print_json, progress_bar, stdout
@@ -35,6 +36,7 @@ app.command("identification")(evaluate_identification.identification)
 app.command("clustering")(evaluate_clustering.clustering)
 app.command("eyes")(evaluate_parts.eyes)
 app.command("mouth")(evaluate_parts.mouth)
+app.command("quality")(evaluate_quality.quality)
 
 
 @app.command()

@@ -1,8 +1,8 @@
 """Head pose from five landmarks.
 
-A generic face of five points in three dimensions is fitted to the landmarks under scaled orthography (a camera far away):
-the least-squares affine map from the face to the picture, and the scaled rotation nearest to it by its singular values
-(Kabsch 1976, for two rows). Closed form; all faces at once.
+A generic face of five points in three dimensions is fitted to the landmarks under scaled orthography (a camera far
+away): the least-squares affine map from the face to the picture, and the scaled rotation nearest to it by its singular
+values (Kabsch 1976, for two rows). Closed form; all faces at once.
 
 The face was found by factorisation (Tomasi and Kanade 1992) of the landmarks that CenterFace gives on lfw_dev and their
 mirror images, with the metric constraints that make each camera a scaled rotation: recipes/quality.py.
@@ -37,9 +37,9 @@ def head_pose(landmarks: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
         landmarks: (N, 5, 2), xy in pixels: left eye, right eye (as seen), nose tip, left and right mouth corner.
 
     Returns:
-        (N, 3) float64 yaw, pitch and roll in degrees, in [-90, 90] the first two and [-180, 180] roll; and (N,) float64,
-        how badly the generic face fits: the distance that is left, as a part of the landmarks' spread, in [0, 1]. Both
-        are 0 and 1 where landmarks coincide or are not finite.
+        (N, 3) float64 yaw, pitch and roll in degrees, in [-90, 90] the first two and [-180, 180] roll; and (N,)
+        float64, how badly the generic face fits: the distance that is left, as a part of the landmarks' spread, in [0, 1].
+        They are 0 and 1 where landmarks coincide or are not finite.
     """
     points = landmarks.astype(np.float64)
     points = points - points.mean(axis=1, keepdims=True)
