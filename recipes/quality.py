@@ -18,7 +18,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -343,7 +343,7 @@ def limits(cache: Path, people: int) -> None:
     for name, (change, levels) in worse.items():
         for level in levels:
             which = zip(first[several], names[several], strict=True)
-            say(f"{name} {level:g}: {degraded(faces, which, lambda image: change(image, level), pairs, embedder)}\n")
+            say(f"{name} {level:g}: {degraded(faces, which, partial(change, level), pairs, embedder)}\n")
 
 
 def degraded(faces: Any, chosen: Any, change: Any, pairs: Pairs, embedder: Any) -> str:

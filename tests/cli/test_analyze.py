@@ -29,7 +29,10 @@ def test_one_photograph_as_json(mien, portrait):
     assert answer["schema"] == 1
     assert answer["image"] == {"path": str(portrait), "width": 512, "height": 600}
     (face,) = answer["faces"]
-    assert set(face) - {"expression"} == {"box", "score", "landmarks"}
+    assert set(face) - {"expression"} == {"box", "score", "landmarks", "quality", "pose"}
+    assert face["quality"]["usable"] is True
+    assert face["quality"]["advice"] == []
+    assert set(face["pose"]) == {"yaw", "pitch", "roll"}
     x1, y1, x2, y2 = face["box"]
     left, right, nose, mouth_left, mouth_right = face["landmarks"]
     assert 150 < x1 < left[0] < nose[0] < right[0] < x2 < 400
@@ -45,7 +48,7 @@ def test_embeddings_are_there_when_asked_for(mien, portrait):
 
 def test_expressions_by_a_network_of_the_users_own(mien, portrait, tiny_expressions):
     (face,) = faces_of(mien("analyze", portrait, "--json", "--expression-model", tiny_expressions))
-    assert set(face) == {"box", "score", "landmarks", "expression"}
+    assert set(face) == {"box", "score", "landmarks", "expression", "quality", "pose"}
     answer = face["expression"]
     assert answer["label"] in ("happiness", "uncertain")
     assert list(answer["scores"])[:2] == ["neutral", "happiness"]

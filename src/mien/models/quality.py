@@ -27,6 +27,10 @@ from mien.types import Faces, FloatArray, ImageArray
 _WEIGHTS = Path(__file__).parent / "weights" / "quality.npz"
 _TEMPLATE = np.array(CENTERFACE_TEMPLATE, dtype=np.float32)
 
+# Medians and means of lfw_dev, from which features are counted.
+_USUAL_HEIGHTS, _USUAL_WIDTHS = 0.2272, -0.0235
+_USUAL_LENGTH, _USUAL_DISTANCE = 1.4143, 0.5584
+
 Floats = npt.NDArray[np.float64]
 
 

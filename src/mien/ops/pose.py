@@ -38,8 +38,8 @@ def head_pose(landmarks: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
 
     Returns:
         (N, 3) float64 yaw, pitch and roll in degrees, in [-90, 90] the first two and [-180, 180] roll; and (N,)
-        float64, how badly the generic face fits: the distance that is left, as a part of the landmarks' spread, in [0, 1].
-        They are 0 and 1 where landmarks coincide or are not finite.
+        float64, how badly the generic face fits: the distance that is left, as a part of the landmarks' spread, in
+        [0, 1]. They are 0 and 1 where landmarks coincide or are not finite.
     """
     points = landmarks.astype(np.float64)
     points = points - points.mean(axis=1, keepdims=True)
