@@ -335,7 +335,7 @@ def limits(cache: Path, people: int) -> None:
     embedder = FaceAnalyzer(only=("detect", "embed"), threads=1).embedder
     worse: dict[str, tuple[Callable[[Any, Any], Any], tuple[float, ...]]] = {
         "dark": (lambda x, image: (image * x).astype(np.uint8), (1, 0.5, 0.3, 0.2, 0.1, 0.05)),
-        "bright": (lambda x, image: np.clip(image * x, 0, 255).astype(np.uint8), (1.5, 2, 3, 4)),
+        "bright": (lambda x, image: np.clip(image * x, 0, 255).astype(np.uint8), (1.5, 2.0, 3.0, 4.0)),
         "blur": (lambda x, image: cv2.GaussianBlur(image, (0, 0), x), (1, 2, 3, 4, 5)),
         "side": (side_lit, (0.5, 0.7, 0.85, 0.95)),
         "eyes": (shrunk, (0.5, 0.35, 0.25, 0.2, 0.15)),
@@ -357,7 +357,7 @@ def degraded(faces: Any, chosen: Any, change: Any, pairs: Pairs, embedder: Any) 
         distances.append(np.mean(np.linalg.norm(faces["fast"][others] - vector, axis=1) > pairs.threshold))
     shown = [
         f"{key} {np.median([getattr(m, key)[0] for m in measured]):.3g}"
-        for key in ("sharpness", "brightness", "bright", "eyes")
+        for key in ("detail", "brightness", "bright", "eyes")
     ]
     side = np.median([abs(m.side_light[0]) for m in measured])
     return f"FNMR {np.mean(distances):.3f}; medians: {', '.join(shown)}, side {side:.2f}"

@@ -262,6 +262,7 @@ class Qualities(Answers):
         score: (N,) float32 in [0, 1]: the chance of a match with another picture of the person, at a false match rate
             of 1e-3 (`mien.models.quality`).
         sharpness: (N,) float32, variance of the Laplacian over the aligned face, in squared grey levels.
+        detail: (N,) float32, the same of the slightly blurred face beside its contrast: no matter of light.
         brightness: (N,) float32, mean grey level of the face, 0 to 255.
         contrast: (N,) float32, standard deviation of its grey levels.
         dark: (N,) float32, share of it that is nearly black.
@@ -279,6 +280,7 @@ class Qualities(Answers):
 
     score: _Floats
     sharpness: _Floats
+    detail: _Floats
     brightness: _Floats
     contrast: _Floats
     dark: _Floats

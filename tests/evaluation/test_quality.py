@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_a_score_that_knows_the_errors_lets_the_curve_fall_and_one_against_them_
     missed = bad[first] | bad[second]
     good = [value for value, _ in error_versus_discard(-bad + rng.random(400) / 9, first, second, missed)]
     wrong = [value for value, _ in error_versus_discard(bad + rng.random(400) / 9, first, second, missed)]
-    assert all(a >= b for a, b in zip(good, good[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(good))
     assert good[0] == wrong[0] > 0.15
     assert good[-1] == 0
     assert wrong[-1] > good[0]
@@ -55,7 +56,9 @@ def folder(tmp_path, portrait, astronaut):
 
 
 def test_the_command(mien, folder):
-    done = mien("evaluate", "quality", folder / "people", "--plot", folder / "curve.png", "--out", folder / "report.json")
+    done = mien(
+        "evaluate", "quality", folder / "people", "--plot", folder / "curve.png", "--out", folder / "report.json"
+    )
     assert done.returncode == 0, done.stderr.decode()
     assert "worst left out" in done.stdout.decode()
     report = json.loads((folder / "report.json").read_text())

@@ -217,7 +217,7 @@ def occlusion(measures: quality.Measures, weights: Floats) -> Floats:
 
 
 def _qualities(score: Floats, measures: quality.Measures, angles: Floats, covered: Floats) -> Qualities:
-    shown = ("sharpness", "brightness", "contrast", "dark", "bright", "side_light", "eyes", "inside")
+    shown = ("sharpness", "detail", "brightness", "contrast", "dark", "bright", "side_light", "eyes", "inside")
     values = {name: getattr(measures, name) for name in shown} | {"score": score, "occlusion": covered}
     advised = advice.advise(values | dict(zip(("yaw", "pitch", "roll"), angles.T, strict=True)))
     return Qualities(**values, codes=advice.CODES, advised=advised)

@@ -25,13 +25,14 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
 """By its code: what people are told."""
 CODES: tuple[str, ...] = tuple(TEXTS)
 
-# Where errors of recognition grow, measured on lfw_dev as it is and made worse: recipes/quality.py, docs/quality.md.
+# Light: where errors of recognition grow as pictures of lfw_dev are made worse. The others: what few or none of lfw_dev's
+# pictures pass. See recipes/quality.py, docs/quality.md.
 LEAST_EYES = 14.0
 LEAST_INSIDE = 0.85
-LEAST_SHARPNESS = 20.0
-LEAST_BRIGHTNESS = 40.0
+LEAST_DETAIL = 0.002
+LEAST_BRIGHTNESS = 20.0
 MOST_BRIGHTNESS = 215.0
-MOST_BRIGHT = 0.35
+MOST_BRIGHT = 0.15
 MOST_SIDE_LIGHT = 0.45
 MOST_YAW = 40.0
 MOST_PITCH = 18.0
@@ -53,7 +54,7 @@ def advise(measures: Mapping[str, npt.NDArray[np.floating]]) -> npt.NDArray[np.b
     found = {
         "closer": m["eyes"] < LEAST_EYES,
         "into_view": m["inside"] < LEAST_INSIDE,
-        "sharper": m["sharpness"] < LEAST_SHARPNESS,
+        "sharper": m["detail"] < LEAST_DETAIL,
         "more_light": m["brightness"] < LEAST_BRIGHTNESS,
         "less_light": (m["brightness"] > MOST_BRIGHTNESS) | (m["bright"] > MOST_BRIGHT),
         "even_light": np.abs(m["side_light"]) > MOST_SIDE_LIGHT,
