@@ -25,8 +25,8 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
 """By its code: what people are told."""
 CODES: tuple[str, ...] = tuple(TEXTS)
 
-# Light: where errors of recognition grow as pictures of lfw_dev are made worse. The others: what few or none of lfw_dev's
-# pictures pass. See recipes/quality.py, docs/quality.md.
+# Light: where errors of recognition grow as pictures of lfw_dev are made worse. The others: what few or none of
+# lfw_dev's pictures pass. See recipes/quality.py, docs/quality.md.
 LEAST_EYES = 14.0
 LEAST_INSIDE = 0.85
 LEAST_DETAIL = 0.002
