@@ -238,7 +238,9 @@ def calibrated(score: Floats, pairs: Pairs) -> tuple[float, float]:
     matched = np.concatenate([~pairs.missed, ~pairs.missed])
     weight = np.concatenate([pairs.weight, pairs.weight])
     chosen = np.random.default_rng(0).choice(len(each), 40_000, p=weight / weight.sum())
-    return metrics.fit_logistic(each[chosen], matched[chosen])
+    slope, intercept = metrics.fit_logistic(each[chosen], matched[chosen])  # at even odds
+    share = float((matched * weight).sum() / weight.sum())
+    return slope, intercept + float(np.log(share / (1 - share)))
 
 
 # --- Occlusion: things drawn on

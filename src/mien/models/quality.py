@@ -166,7 +166,7 @@ def picture_features(measures: quality.Measures, landmarks: FloatArray, scores: 
         scores.astype(np.float64),
         *_shape_features(landmarks),
     ]
-    return np.concatenate([np.stack(columns, axis=1), m.thumbs.reshape(len(scores), -1)], axis=1)
+    return np.concatenate([np.stack(columns, axis=1), m.thumbs.reshape(len(scores), quality.THUMB**2)], axis=1)
 
 
 def _shape_features(landmarks: FloatArray) -> list[Floats]:
@@ -207,7 +207,9 @@ def occlusion_features(measures: quality.Measures) -> Floats:
     """(N, 769): the thumbnail, its distance to its mirror image, its square, and 1."""
     thumbs = measures.thumbs
     parts = (thumbs, np.abs(thumbs - thumbs[:, :, ::-1]), np.minimum(thumbs**2, 9.0))
-    return np.concatenate([*(part.reshape(len(thumbs), -1) for part in parts), np.ones((len(thumbs), 1))], axis=1)
+    return np.concatenate(
+        [*(part.reshape(len(thumbs), quality.THUMB**2) for part in parts), np.ones((len(thumbs), 1))], axis=1
+    )
 
 
 def occlusion(measures: quality.Measures, weights: Floats) -> Floats:
