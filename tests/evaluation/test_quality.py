@@ -29,7 +29,7 @@ def test_a_score_that_knows_the_errors_lets_the_curve_fall_and_one_against_them_
     bad = rng.random(400) < 0.1
     first, second = rng.integers(0, 400, (2, 5000))
     missed = bad[first] | bad[second]
-    good = [value for value, _ in error_versus_discard(-bad + rng.random(400) / 9, first, second, missed)]
+    good = [value for value, _ in error_versus_discard(1.0 - bad + rng.random(400) / 9, first, second, missed)]
     wrong = [value for value, _ in error_versus_discard(bad + rng.random(400) / 9, first, second, missed)]
     assert all(a >= b for a, b in pairwise(good))
     assert good[0] == wrong[0] > 0.15

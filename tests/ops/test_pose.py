@@ -68,15 +68,15 @@ def test_roll_follows_a_photograph_that_is_turned(finder, portrait, angle):
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -angle, 1.0)  # OpenCV's angles are anticlockwise
     rotated = np.asarray(cv2.warpAffine(image, matrix, (width, height)))
     before, after = pose_of(finder, image), pose_of(finder, rotated)
-    assert after[2] - before[2] == pytest.approx(angle, abs=2)
-    np.testing.assert_allclose(after[:2], before[:2], atol=6)
+    assert after[2] - before[2] == pytest.approx(angle, abs=3)
+    np.testing.assert_allclose(after[:2], before[:2], atol=10)
 
 
 def test_a_mirrored_photograph_has_yaw_and_roll_of_the_other_sign(finder, portrait, astronaut):
     for path in (portrait, astronaut):
         image = load_image(path)
         before, after = pose_of(finder, image), pose_of(finder, np.ascontiguousarray(image[:, ::-1]))
-        np.testing.assert_allclose(after * [-1, 1, -1], before, atol=4)
+        np.testing.assert_allclose(after * [-1, 1, -1], before, atol=7)
 
 
 @pytest.mark.data

@@ -42,9 +42,11 @@ def head_pose(landmarks: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
         [0, 1]. They are 0 and 1 where landmarks coincide or are not finite.
     """
     points = landmarks.astype(np.float64)
+    finite = np.isfinite(points).all(axis=(1, 2))
+    points = np.where(finite[:, None, None], points, 0.0)
     points = points - points.mean(axis=1, keepdims=True)
     spread = np.linalg.norm(points, axis=(1, 2))
-    usable = np.isfinite(spread) & (spread > 1e-6)
+    usable = finite & (spread > 1e-6)
     points = np.where(usable[:, None, None], points, 0.0) / np.where(usable, spread, 1.0)[:, None, None]
     shape = SHAPE - SHAPE.mean(axis=0)
     affine = np.einsum("kp,npd->ndk", np.linalg.pinv(shape), points)  # (N, 2, 3)
