@@ -42,7 +42,7 @@ def head_pose(landmarks: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
         [0, 1]. They are 0 and 1 where landmarks coincide or are not finite.
     """
     points = landmarks.astype(np.float64)
-    finite = np.isfinite(points).all(axis=(1, 2))
+    finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=(1, 2)))
     points = np.where(finite[:, None, None], points, 0.0)
     points = points - points.mean(axis=1, keepdims=True)
     spread = np.linalg.norm(points, axis=(1, 2))
