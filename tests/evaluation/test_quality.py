@@ -49,7 +49,8 @@ def test_pairs_of_people():
 def folder(tmp_path, portrait, astronaut):
     for name, path in (("hopper", portrait), ("collins", astronaut)):
         (tmp_path / "people" / name).mkdir(parents=True)
-        picture = Image.open(path).convert("RGB")
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
         for i, radius in enumerate((0, 1, 2)):
             picture.filter(ImageFilter.GaussianBlur(radius)).save(tmp_path / "people" / name / f"{i}.jpg")
     return tmp_path
@@ -65,7 +66,8 @@ def test_the_command(mien, folder):
     assert (report["n"], report["pairs"], report["missed"], report["model"]) == (6, 6, 0, "dlib-resnet")
     assert report["error_versus_discard"][0] == {"discarded": 0.0, "fnmr": 0.0, "pairs": 6}
     assert 0 <= report["usable"]["share"] <= 1
-    assert Image.open(folder / "curve.png").size[0] > 500
+    with Image.open(folder / "curve.png") as curve:
+        assert curve.size[0] > 500
 
 
 def test_bad_input_is_one_line(mien, folder, tmp_path):
