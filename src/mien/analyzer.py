@@ -138,7 +138,7 @@ class FaceAnalyzer:
             "eyes": _Lazy(lambda: registry.load_eyes(*self._shipped("eyes"))),
             "mouth": _Lazy(lambda: registry.load_mouth(*self._shipped("mouth"))),
             "embed": self._embedder,
-            "quality": _Lazy(lambda: FaceQuality(embedder)),
+            "quality": _Lazy(lambda: FaceQuality(embedder, self._mode)),
         }
 
     @property

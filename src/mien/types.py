@@ -60,6 +60,8 @@ class Faces:
             and right mouth corner.
         image_size: (width, height) of the picture.
         embeddings: (N, D) float32, or None where they were not asked for.
+        spreads: (N,) float32, mean distance of the embeddings of a face's views from their mean, which `embeddings`
+            holds: views of a poor picture disagree. None where there are no embeddings, or nobody knows.
         expressions: what the N faces show, or None where it was not asked for.
         ages: how old they look, likewise.
         genders: how they are perceived, likewise.
@@ -77,6 +79,7 @@ class Faces:
     landmarks: FloatArray
     image_size: tuple[int, int]
     embeddings: FloatArray | None = None
+    spreads: FloatArray | None = None
     expressions: Expressions | None = None
     ages: Ages | None = None
     genders: Genders | None = None
@@ -93,6 +96,8 @@ class Faces:
         object.__setattr__(self, "landmarks", frozen("landmarks", self.landmarks, (n, 5, 2)))
         if self.embeddings is not None:
             object.__setattr__(self, "embeddings", frozen("embeddings", self.embeddings, (n, None)))
+        if self.spreads is not None:
+            object.__setattr__(self, "spreads", frozen("spreads", self.spreads, (n,)))
         for name, answers in self._answers().items():
             if len(answers) != n:
                 raise ValueError(f"{name} are of {len(answers)} faces, expected {n}")
@@ -134,9 +139,9 @@ class Faces:
         """The face with the largest box, as `Faces` of length 1 (0 where there is none)."""
         return self[int(np.argmax(self.areas))] if len(self) else self
 
-    def with_embeddings(self, embeddings: FloatArray) -> Self:
-        """The same faces with their embeddings, (N, D)."""
-        return replace(self, embeddings=embeddings)
+    def with_embeddings(self, embeddings: FloatArray, spreads: FloatArray | None = None) -> Self:
+        """The same faces with their embeddings, (N, D), and how far their views lie apart, (N,)."""
+        return replace(self, embeddings=embeddings, spreads=spreads)
 
     def with_answers(self, **answers: Any) -> Self:
         """The same faces with what models say of them, by the names of the fields: expressions, ages, ..."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli import options
-from mien.cli.console import print_json, progress_bar, stdout, table
+from mien.cli.console import print_json, print_rows, progress_bar, stdout
 from mien.cli.targets import check_report
 from mien.ops.atomic import write_whole
 
@@ -71,7 +71,7 @@ def _print(report: QualityReport, *, as_json: bool) -> None:
     stdout().print(f"{heading}\n{report.protocol} (FMR {report.fmr:g})", markup=False, highlight=False)
     points = zip(report.shares, report.fnmr, report.kept_pairs, strict=True)
     rows = [[f"{share:.0%}", f"{fnmr:.2%}" if pairs else "", f"{pairs:,}"] for share, fnmr, pairs in points]
-    stdout().print(table(["worst left out", "FNMR", "pairs left"], rows))
+    print_rows(["worst left out", "FNMR", "pairs left"], rows)
     rest = f"{report.usable:.1%} of the pictures get no advice"
     if report.usable_fnmr == report.usable_fnmr:
         rest += f"; FNMR of their pairs {report.usable_fnmr:.2%}"

@@ -263,7 +263,7 @@ def _subjects(
 def _dimensions(found: Sequence[Faces | None]) -> int:
     for face in found:
         if face is not None and face.embeddings is not None and face.qualities is not None:
-            return face.embeddings.shape[1]
+            return int(face.embeddings.shape[1])
     raise ValueError("the analyzer was made without embeddings or quality")
 
 

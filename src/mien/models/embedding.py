@@ -116,6 +116,7 @@ class FaceEmbedder:
         """
         counts = [len(f) for f in faces]
         embeddings = np.zeros((sum(counts), self.record.dimensions or 0), dtype=np.float32)
+        spreads = np.zeros(sum(counts), dtype=np.float32)
         per_call = max(1, _BATCH // len(self._views))
         pending = [(i, k) for i, n in enumerate(counts) for k in range(n)]
         transforms = [self._align(image, f) for image, f in zip(images, faces, strict=True)]
@@ -123,14 +124,16 @@ class FaceEmbedder:
             chunk = pending[start : start + per_call]
             crops = np.concatenate([self._crops(images[i], transforms[i][k]) for i, k in chunk])
             views = self._network(self._prepare(crops)).reshape(len(chunk), len(self._views), -1)
-            embeddings[start : start + per_call] = views.mean(axis=1)
+            mean = views.mean(axis=1)
+            embeddings[start : start + per_call] = mean
+            spreads[start : start + per_call] = np.linalg.norm(views - mean[:, None], axis=2).mean(axis=1)
         if not np.isfinite(embeddings).all():
             raise ModelError(
                 f"model {self.record.name!r} gives embeddings that are not finite: its weights are damaged"
             )
         ends = np.cumsum(counts)
-        parts = [embeddings[end - n : end] for n, end in zip(counts, ends, strict=True)]
-        return [f.with_embeddings(part) for f, part in zip(faces, parts, strict=True)]
+        parts = [slice(end - n, end) for n, end in zip(counts, ends, strict=True)]
+        return [f.with_embeddings(embeddings[part], spreads[part]) for f, part in zip(faces, parts, strict=True)]
 
     def _by_landmarks(self, _image: ImageArray, faces: Faces) -> Transforms:
         return align.crop_transforms(faces, self._crop.template_array(), self._crop.size)

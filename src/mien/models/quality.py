@@ -4,7 +4,7 @@ The score is the chance that this face matches another one of the same person at
 other one is as lfw_dev's are. It is a ridge regression of squared distances between faces of one person: the distance
 of a pair is taken to be the sum of what each face adds (recipes/quality.py, figures in docs/quality.md). What a face
 adds is foretold from its picture; where it was embedded by the embedder that the regression knows, from its embedding
-too, which is a good deal better: poor pictures of anybody lie close to the mean.
+too, which is a good deal better: poor pictures of anybody lie close to the mean, and their views disagree.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TEMPLATE = np.array(CENTERFACE_TEMPLATE, dtype=np.float32)
 
 # Medians and means of lfw_dev, from which features are counted.
 _USUAL_HEIGHTS, _USUAL_WIDTHS = 0.2272, -0.0235
-_USUAL_LENGTH, _USUAL_DISTANCE = 1.4143, 0.5584
+_USUAL_LENGTH, _USUAL_DISTANCE, _USUAL_SPREAD = 1.4143, 0.5584, 0.0966
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,14 +63,18 @@ class Fitted:
         picture: scores by `picture_features`.
         embedded: scores by these and `embedding_features`.
         occlusion: (F,) weights and a bias of `occlusion_features`.
-        embedder: name of the embedder that `embedded` knows.
+        viewed: scores by these and `spread_features`.
+        embedder: name of the embedder that `embedded` and `viewed` know.
+        mode: of the embedder, whose views `viewed` knows.
         mean: (D,) of its embeddings.
     """
 
     picture: Linear
     embedded: Linear
+    viewed: Linear
     occlusion: Floats
     embedder: str
+    mode: str
     mean: Floats
 
 
@@ -85,10 +89,10 @@ def from_arrays(arrays: Mapping[str, Any]) -> Fitted:
     """Read what recipes/quality.py writes."""
     linear = {
         name: Linear(arrays[name][:-3].astype(np.float64), float(arrays[name][-3]), tuple(arrays[name][-2:].tolist()))
-        for name in ("picture", "embedded")
+        for name in ("picture", "embedded", "viewed")
     }
     occlusion, mean = (arrays[name].astype(np.float64) for name in ("occlusion", "mean"))
-    return Fitted(linear["picture"], linear["embedded"], occlusion, str(arrays["embedder"]), mean)
+    return Fitted(**linear, occlusion=occlusion, embedder=str(arrays["embedder"]), mode=str(arrays["mode"]), mean=mean)
 
 
 class FaceQuality:
@@ -96,12 +100,14 @@ class FaceQuality:
 
     Args:
         embedder: name of the embedder whose embeddings the faces may carry.
+        mode: "fast" or "accurate": what it averages.
         coefficients: those that come with mien, if None.
     """
 
-    def __init__(self, embedder: str = "", coefficients: Fitted | None = None) -> None:
+    def __init__(self, embedder: str = "", mode: str = "fast", coefficients: Fitted | None = None) -> None:
         self._fitted = coefficients or fitted()
         self._knows_embeddings = embedder == self._fitted.embedder
+        self._knows_views = self._knows_embeddings and mode == self._fitted.mode
 
     def __call__(self, images: Sequence[ImageArray], faces: Sequence[Faces]) -> list[Faces]:
         """Measure all faces of all pictures.
@@ -120,11 +126,14 @@ class FaceQuality:
         measures = measure(image, faces)
         angles, _ = head_pose(faces.landmarks)
         features = picture_features(measures, faces.landmarks, faces.scores)
+        model = self._fitted.picture
         if self._knows_embeddings and faces.embeddings is not None:
-            embedded = embedding_features(faces.embeddings, self._fitted.mean)
-            score = self._fitted.embedded(np.concatenate([features, embedded], axis=1))
-        else:
-            score = self._fitted.picture(features)
+            model = self._fitted.embedded
+            features = np.concatenate([features, embedding_features(faces.embeddings, self._fitted.mean)], axis=1)
+            if self._knows_views and faces.spreads is not None:
+                model = self._fitted.viewed
+                features = np.concatenate([features, spread_features(faces.spreads)], axis=1)
+        score = model(features)
         return _qualities(score, measures, angles, occlusion(measures, self._fitted.occlusion))
 
 
@@ -201,6 +210,12 @@ def embedding_features(embeddings: FloatArray, mean: Floats) -> Floats:
     lengths = ((length, _USUAL_LENGTH), (distance, _USUAL_DISTANCE))
     columns = np.stack([length, distance, *(np.minimum(value - usual, 0.0) ** 2 for value, usual in lengths)], axis=1)
     return np.concatenate([columns, x - mean], axis=1)
+
+
+def spread_features(spreads: FloatArray) -> Floats:
+    """(N, 2): how far the views of each face lie apart, and how much of that is more than usual, squared."""
+    x = spreads.astype(np.float64)
+    return np.stack([x, np.maximum(x - _USUAL_SPREAD, 0.0) ** 2], axis=1)
 
 
 def occlusion_features(measures: quality.Measures) -> Floats:
