@@ -17,7 +17,7 @@ from mien.errors import MienError, NoFaceError
 from mien.models import face_parts, registry
 from mien.models.attributes import SHIPPED as SHIPPED_ATTRIBUTES
 from mien.models.attributes import FaceAttributes
-from mien.models.base import Detector, ModelEntry, RuntimeOptions
+from mien.models.base import Detector, ModelEntry, Precision, RuntimeOptions
 from mien.models.detection import DEFAULT_SIZE, InputSize
 from mien.models.embedding import FaceEmbedder, Mode
 from mien.models.expression import SHIPPED, FaceClassifier
@@ -89,6 +89,8 @@ class FaceAnalyzer:
         accurate: average more views of each face: better embeddings, at a cost (figures: README).
         threads: threads of one network call; 0 takes the cores there are.
         device: "cpu", "auto", or a GPU that the installed onnxruntime offers ("cuda", "coreml", "directml", ...).
+        precision: "int8" for the int8 form of networks that have one, "float32", or "auto": int8 where this processor
+            is faster at it; None takes the environment's `MIEN_PRECISION`, or else "auto".
         store: where weights are kept; the user's cache by default.
 
     Raises:
@@ -109,6 +111,7 @@ class FaceAnalyzer:
         accurate: bool = False,
         threads: int = 0,
         device: str = "cpu",
+        precision: Precision | None = None,
         store: WeightsStore | None = None,
     ) -> None:
         self._names = {"detector": detector, "embedder": embedder, "expression": expression, "attributes": attributes}
@@ -124,7 +127,7 @@ class FaceAnalyzer:
         self._size = size
         self._threshold = threshold
         self._mode: Mode = "accurate" if accurate else "fast"
-        self._options = RuntimeOptions(threads=threads or default_threads(), device=device)
+        self._options = RuntimeOptions(threads or default_threads(), device, precision)
         self._store = store or WeightsStore()
         self._detector = _Lazy(self._load_detector)
         self._embedder = _Lazy(self._load_embedder)
@@ -359,6 +362,7 @@ class FaceAnalyzer:
             accurate=self._mode == "accurate",
             threads=1,
             device=self._options.device,
+            precision=self._options.precision,
             store=self._store,
         ).load()
 

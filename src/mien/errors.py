@@ -9,6 +9,7 @@
     │   ├── UnknownModelError   no model of that name in the registry
     │   ├── WeightsError        weights are missing, corrupt, or cannot be fetched
     │   └── DeviceError         the execution device asked for is not available
+    ├── GateError               a smaller network loses more than it may
     ├── DataError               a file of pairs, labels or results does not say what it should
     └── GalleryError            a gallery cannot be used, or does not hold what was asked for
         ├── GalleryBusyError    others are writing to it, for longer than mien waits
@@ -53,6 +54,10 @@ class WeightsError(ModelError):
 
 class DeviceError(ModelError):
     """The execution device that was asked for is not available."""
+
+
+class GateError(MienError):
+    """A smaller form of a network loses more accuracy than it may; it was not written."""
 
 
 class DataError(MienError):

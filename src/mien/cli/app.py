@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mien import __version__
-from mien.cli import analyze, benchmark, cluster, evaluate, gallery, identify, models, train, verify
+from mien.cli import analyze, benchmark, cluster, evaluate, gallery, identify, models, optimize, train, verify
 from mien.cli.console import Commands
 
 app = typer.Typer(
@@ -43,4 +43,5 @@ app.command()(cluster.cluster)
 app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(train.app, name="train")
+app.add_typer(optimize.app, name="optimize")
 app.command()(benchmark.benchmark)

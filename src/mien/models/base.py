@@ -17,6 +17,7 @@ from mien.types import Faces, FloatArray, ImageArray, Transforms
 
 Task = Literal["detection", "landmarks", "embedding", "expression", "attributes", "eyes", "mouth"]
 Metric = Literal["cosine", "l2"]
+Precision = Literal["auto", "float32", "int8"]
 
 Detections = tuple[FloatArray, FloatArray, FloatArray]
 """Boxes (K, 4), scores (K,) and landmarks (K, 5, 2) of one picture, best first."""
@@ -123,10 +124,13 @@ class RuntimeOptions:
         threads: threads of one network call; 0 lets mien choose.
         device: "cpu", "cuda", "tensorrt", "rocm", "openvino", "coreml" or "directml", as onnxruntime offers it;
             "auto" takes the best one there is.
+        precision: "int8" runs the int8 form of networks that have one, "auto" where this processor is faster at it;
+            None takes the environment's `MIEN_PRECISION`, or else "auto". Devices other than the CPU have float32.
     """
 
     threads: int = 0
     device: str = "cpu"
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)
@@ -318,6 +322,7 @@ class ModelEntry:
         converter_version: raised when `convert` changes, so that caches are made anew.
         converted_suffix: of the converted file.
         recipe: for embedders.
+        int8: file of the ranges of its tensors, from which its int8 form is made; None where it has no such form.
     """
 
     record: Record
@@ -326,3 +331,10 @@ class ModelEntry:
     converter_version: str = ""
     converted_suffix: str = ".onnx"
     recipe: EmbeddingRecipe = EmbeddingRecipe()
+    int8: Path | None = None
+
+
+def int8_ranges(name: str) -> Path | None:
+    """The file of the ranges that a network's int8 form is made from, where mien comes with one."""
+    path = Path(__file__).with_name("weights") / f"{name}.int8.json"
+    return path if path.is_file() else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from mien.errors import WeightsError
 from mien.models import _onnx
-from mien.models.base import Detections, ModelEntry, PackageSource, Record, RuntimeOptions, WeightsFile
+from mien.models.base import Detections, ModelEntry, PackageSource, Record, RuntimeOptions, WeightsFile, int8_ranges
 from mien.models.runtime import Session
 from mien.ops import boxes as box_ops
 from mien.types import FloatArray, ImageArray
@@ -137,4 +137,4 @@ def _decode(
     return boxes[kept], scores[kept].astype(np.float32), points
 
 
-ENTRY = ModelEntry(RECORD, CenterFace, convert=clean_graph, converter_version="1")
+ENTRY = ModelEntry(RECORD, CenterFace, convert=clean_graph, converter_version="1", int8=int8_ranges(RECORD.name))

@@ -23,6 +23,7 @@ from mien.models.base import (
     Record,
     RuntimeOptions,
     WeightsFile,
+    int8_ranges,
 )
 from mien.models.dlib_format import Layer, Network, package_source, read_network
 from mien.models.dlib_landmarks import CENTERFACE_TEMPLATE, CHIP_SIZE
@@ -124,7 +125,14 @@ RECIPE = EmbeddingRecipe(
     aligner=dlib_landmarks.RECORD.name,
     prepare=tint_grey,
 )
-ENTRY = ModelEntry(RECORD, DlibResNet, convert=to_onnx, converter_version="1", recipe=RECIPE)
+ENTRY = ModelEntry(
+    RECORD,
+    DlibResNet,
+    convert=to_onnx,
+    converter_version="1",
+    recipe=RECIPE,
+    int8=int8_ranges(RECORD.name),
+)
 
 
 class _GraphBuilder:

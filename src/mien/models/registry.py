@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
 from types import MappingProxyType
 from typing import cast
 
-from mien.errors import UnknownModelError
-from mien.models import arcface, attributes, centerface, dlib_landmarks, dlib_resnet, expression, face_parts, yunet
+from mien.errors import MienError, UnknownModelError
+from mien.models import (
+    arcface,
+    attributes,
+    centerface,
+    dlib_landmarks,
+    dlib_resnet,
+    expression,
+    face_parts,
+    precision,
+    variants,
+    yunet,
+)
 from mien.models.attributes import AttributesNetwork, FaceAttributes
 from mien.models.base import (
     Aligner,
     DetectorNetwork,
     EmbedderNetwork,
+    EmbeddingRecipe,
     ModelEntry,
     Network,
     Record,
@@ -45,6 +59,7 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
         )
     }
 )
+_QUANTIZER_VERSION = 1  # raised when `mien.models.quantized` makes other files of the same ranges
 _OWN_FILE = "arcface:"
 _OWN_CLASSIFIER = "expression:"
 _OWN_ATTRIBUTES = "attributes:"
@@ -63,7 +78,7 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
     Args:
         name: of the model; "arcface:PATH" for an ArcFace-style ONNX file of the user's own, "expression:PATH" or
             "attributes:PATH" for a network that the user trained. Where one for that task is asked for, PATH.onnx alone
-            will do.
+            will do; where a detector or an embedder is, PATH.onnx is a form of a registered one that `mien optimize` wrote.
         task: what it must be for, if that matters.
 
     Raises:
@@ -76,6 +91,8 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
         return expression.entry_from_file(own)
     if task in (None, "attributes") and (own := _own_network(name, _OWN_ATTRIBUTES, plain=task is not None)):
         return attributes.entry_from_file(own)
+    if task in ("detection", "embedding") and name.lower().endswith(".onnx"):
+        return variants.entry_from_file(name, task, entry)
     found = _ENTRIES.get(name)
     if found is None or (task is not None and found.record.task != task):
         fitting = ", ".join(n for n, e in _ENTRIES.items() if task in (None, e.record.task))
@@ -118,7 +135,46 @@ def load(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> Net
         path = store.path(weights, siblings=defaults)
     else:
         path = store.derived(weights, model.converted_suffix, model.converter_version, model.convert, siblings=defaults)
-    return model.network(path, options)
+    return model.network(_chosen(model, path, store, options), options)
+
+
+def _chosen(model: ModelEntry, float32: Path, store: WeightsStore, options: RuntimeOptions) -> Path:
+    """The float32 file, or its int8 form, where that is asked for or faster here."""
+    asked = precision.wanted(options)
+    if model.int8 is None or asked == "float32" or options.device != "cpu":
+        return float32
+    try:
+        int8 = int8_form(model, model.int8, store)
+        return int8 if asked == "int8" or precision.measured(float32, int8, store).int8_wins else float32
+    except MienError as error:
+        if asked == "int8":
+            raise
+        _log.warning("%s runs in float32: its int8 form cannot be made here (%s)", model.record.name, error)
+        return float32
+
+
+def int8_form(model: ModelEntry, ranges: Path, store: WeightsStore) -> Path:
+    """The file of a model's int8 form, made once and cached by the store.
+
+    Args:
+        model: the model.
+        ranges: file of what `Quantization.to_json` wrote.
+        store: where its weights are.
+
+    Raises:
+        ModelError: the ranges are those of another graph.
+        WeightsError: its weights cannot be had.
+    """
+    text = ranges.read_text(encoding="utf-8")
+
+    def build(data: bytes) -> bytes:
+        from mien.models.quantized import Quantization, float_graph, quantized
+
+        converted = data if model.convert is None else model.convert(data)
+        return quantized(float_graph(converted, model.record.name), Quantization.from_json(text))
+
+    made_by = f"{model.converter_version or 0}-{_QUANTIZER_VERSION}-{sha256(text.encode()).hexdigest()[:8]}"
+    return store.derived(model.record.weights, ".int8.onnx", made_by, build)
 
 
 def load_detector(
@@ -132,9 +188,14 @@ def load_detector(
 def load_embedder(model: ModelEntry, store: WeightsStore, options: RuntimeOptions, *, mode: Mode) -> FaceEmbedder:
     """An embedder of faces, with the aligner that its recipe asks for; see `FaceEmbedder` and `load`."""
     network = cast(EmbedderNetwork, load(model, store, options))
-    name = model.recipe.aligner
-    aligner = cast(Aligner, load(entry(name, "landmarks"), store, options)) if name else None
+    aligner = load_aligner(model.recipe, store, options)
     return FaceEmbedder(model.record, network, mode=mode, recipe=model.recipe, aligner=aligner)
+
+
+def load_aligner(recipe: EmbeddingRecipe, store: WeightsStore, options: RuntimeOptions) -> Aligner | None:
+    """The aligner that a recipe asks for, or None; see `load`."""
+    name = recipe.aligner
+    return cast(Aligner, load(entry(name, "landmarks"), store, options)) if name else None
 
 
 def load_expression(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> FaceClassifier:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mien.errors import ModelError, WeightsError
 from mien.models import _onnx
-from mien.models.base import ModelEntry, Record, RuntimeOptions, Task, WeightsFile
+from mien.models.base import ModelEntry, Record, RuntimeOptions, Task, WeightsFile, int8_ranges
 from mien.models.cards import AnyCard, Card, read_card_beside
 from mien.models.crop_network import CropNetwork
 
@@ -41,7 +41,7 @@ def bundled(
     card, weights = read_card_beside(path, network.card_kind())
     if card.task != task or card.name != name:
         raise ModelError(f"{path} is the card of {card.name!r} for {card.task!r}")
-    return ModelEntry(to_record(card, weights), network)
+    return ModelEntry(to_record(card, weights), network, int8=int8_ranges(name))
 
 
 def entry_from_file(

@@ -86,7 +86,7 @@ def export(
             f"the exported graph differs from the network by {difference:.2g} in a probability: not written"
         )
     if half:
-        halved = _stored_halved(data)
+        halved = stored_halved(data)
         if _difference(deployed, kind(halved, _ONE_THREAD)) <= PARITY:
             return halved
     return data
@@ -115,7 +115,7 @@ def _graph(deployed: Deployed, card: Card, outputs: list[str]) -> bytes:
     return embed_card(model.SerializeToString(), card)
 
 
-def _stored_halved(data: bytes) -> bytes:
+def stored_halved(data: bytes) -> bytes:
     """The same graph with large constants as float16, each cast to float32, which the runtime does once, at load."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper

@@ -1,0 +1,168 @@
+"""Fine-tuning without labels: a pruned network learns to answer as the unpruned one does."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.compression.graph_network import GraphNetwork
+from mien.errors import DataError
+from mien.training.augment import Augmentation
+from mien.types import ImageArray
+
+_AT_ONCE = 64  # crops that are answered
+_NORMS_ON = 1024  # crops by which norms are estimated
+_CLIP = 2.0  # largest norm of the gradient
+_WEIGHT_DECAY = 1e-4
+Progress = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class PruneOptions:
+    """How a network is pruned and trained again.
+
+    Attributes:
+        reduce: share of the multiply-adds that goes.
+        max_loss: what the score may lose, in parts of 1.
+        epochs: passes over the pictures; 0 leaves it as it is pruned.
+        batch: crops a step.
+        learning_rate: the highest, of AdamW.
+        patience: epochs without gain after which it stops.
+        held_out: share of the pictures by which the best epoch is chosen.
+        augment: strength of the augmentation.
+        seed: of everything random.
+        threads: of torch.
+    """
+
+    reduce: float = 0.3
+    max_loss: float = 0.005
+    epochs: int = 3
+    batch: int = 64
+    learning_rate: float = 3e-4
+    patience: int = 2
+    held_out: float = 0.1
+    augment: float = 1.0
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(eq=False)
+class Lessons:
+    """What a pruned network is taught by.
+
+    Attributes:
+        student: with norms; `run` leaves it with the weights of its best epoch.
+        teacher: stays as it is.
+        learnt: (N, H, W, 3) uint8 crops to learn from.
+        held: crops that choose the best epoch.
+        options: how.
+    """
+
+    student: GraphNetwork
+    teacher: GraphNetwork
+    learnt: ImageArray
+    held: ImageArray
+    options: PruneOptions
+
+    def run(self, told: Progress) -> list[dict[str, float]]:
+        """Teach.
+
+        Args:
+            told: called with (steps done, steps in all, what happens).
+
+        Returns:
+            Of each epoch: "epoch", "train_loss", "loss": the squared error of the answers, in parts of the variance of
+            the teacher's. Epoch 0 is before any training, when only the norms have been estimated anew.
+
+        Raises:
+            DataError: the loss is no number any more.
+        """
+        self._expected = answers(self.teacher, self.held)
+        self._scale = float(self._expected.var(dim=0).mean().clamp(min=1e-12))
+        _estimate_norms(self.student, self.learnt[:: -(-len(self.learnt) // _NORMS_ON)], self.options.batch)
+        history = [{"epoch": 0.0, "train_loss": math.nan, "loss": self._error()}]
+        best, weights = 0, copy.deepcopy(self.student.state_dict())
+        optimizer = torch.optim.AdamW(self.student.parameters(), self.options.learning_rate, weight_decay=_WEIGHT_DECAY)
+        for epoch in range(1, self.options.epochs + 1):
+            loss = self._epoch(epoch, optimizer, told)
+            history.append({"epoch": float(epoch), "train_loss": loss, "loss": self._error()})
+            if history[-1]["loss"] < history[best]["loss"]:
+                best, weights = epoch, copy.deepcopy(self.student.state_dict())
+            elif epoch - best >= self.options.patience:
+                break
+        self.student.load_state_dict(weights)
+        self.student.eval()
+        return history
+
+    def _epoch(self, epoch: int, optimizer: torch.optim.Optimizer, told: Progress) -> float:
+        """One pass; returns the mean loss."""
+        self.student.train()
+        steps = max(len(self.learnt) // self.options.batch, 1)
+        all_steps, total = steps * self.options.epochs, 0.0
+        for step, batch in enumerate(self._batches(epoch)):
+            done = (epoch - 1) * steps + step
+            for group in optimizer.param_groups:
+                group["lr"] = self.options.learning_rate * _course(done / all_steps)
+            total += self._step(batch, optimizer)
+            if not math.isfinite(total):
+                raise DataError(f"the loss is no number any more in epoch {epoch}: lower --learning-rate")
+            told(done + 1, all_steps, f"epoch {epoch}, loss {total / (step + 1):.4f}")
+        return total / steps
+
+    def _step(self, batch: Tensor, optimizer: torch.optim.Optimizer) -> float:
+        with torch.no_grad():
+            wanted = self.teacher(batch)
+        loss = ((self.student(batch) - wanted) ** 2).mean() / self._scale
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.student.parameters(), _CLIP)
+        optimizer.step()
+        return float(loss.item())
+
+    def _batches(self, epoch: int) -> Iterator[Tensor]:
+        """Augmented crops, (B, H, W, 3) float32, in another order each epoch; both see the same."""
+        options, size = self.options, self.learnt.shape[1]
+        rng = np.random.default_rng([options.seed, epoch])
+        order, augment = rng.permutation(len(self.learnt)), Augmentation(strength=options.augment)
+        for start in range(0, max(len(order) // options.batch, 1) * options.batch, options.batch):
+            now = order[start : start + options.batch]
+            yield torch.from_numpy(np.stack([augment(self.learnt[i], size, rng) for i in now])).float()
+
+    def _error(self) -> float:
+        return float(((answers(self.student, self.held) - self._expected) ** 2).mean()) / self._scale
+
+
+@torch.no_grad()
+def answers(network: GraphNetwork, crops: ImageArray) -> Tensor:
+    """(N, K) float32: what a network says of (N, H, W, 3) uint8 crops, unaugmented; leaves it in evaluation mode."""
+    network.eval()
+    return torch.cat(
+        [network(torch.from_numpy(crops[i : i + _AT_ONCE]).float()) for i in range(0, len(crops), _AT_ONCE)]
+    )
+
+
+def _course(part: float) -> float:
+    """Of the learning rate: up over the first twentieth of the way, then down as a cosine."""
+    return min(1.0, 20 * part + 0.05) * 0.5 * (1 + math.cos(math.pi * part))
+
+
+@torch.no_grad()
+def _estimate_norms(network: GraphNetwork, crops: ImageArray, batch: int) -> None:
+    """Average the norms' statistics anew over what the pruned network computes."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average
+    network.train()
+    for start in range(0, len(crops), batch):
+        if len(part := crops[start : start + batch]) > 1:
+            network(torch.from_numpy(part).float())
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
