@@ -49,6 +49,7 @@ def analyze(
     accurate: options.Accurate = False,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
+    precision: options.Precision = None,
 ) -> None:
     """Find and describe the faces of pictures.
 
@@ -73,6 +74,7 @@ def analyze(
         accurate=accurate,
         threads=threads,
         device=device,
+        precision=precision,
     )
     if "embed" in tasks and not embeddings:
         embeddings = as_json  # asked for by --only

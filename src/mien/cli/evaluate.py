@@ -52,6 +52,7 @@ def verification(
     out: Annotated[Path | None, typer.Option(help="Write the report here, as JSON.")] = None,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
+    precision: options.Precision = None,
 ) -> None:
     """Are two pictures of one person? LFW's View 2 protocol, and how the model's own thresholds fare.
 
@@ -64,7 +65,12 @@ def verification(
     check_report(out, (roc,))  # what can be refused at once is, not after minutes of work
     listed = read_pairs(pairs, root)
     describe = options.make_describer(
-        detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device
+        detector=detector,
+        embedder=embedder,
+        accurate=accurate,
+        threads=threads,
+        device=device,
+        precision=precision,
     )
     with progress_bar("describing faces", results_last=True) as progress:
         report = evaluate_verification(listed, describe, progress=progress)

@@ -49,6 +49,7 @@ def expression(
     ] = None,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
+    precision: options.Precision = None,
 ) -> None:
     """What do faces show? Accuracy, each class's precision and recall, confusion, calibration and speed.
 
@@ -61,7 +62,7 @@ def expression(
     # what can be refused at once is, not after minutes of work
     check_report(out, pictures.values(), formats=REPORT_FORMATS)
     images = open_data(data, split)
-    classifier = open_classifier(model, threads=threads, device=device)
+    classifier = open_classifier(model, threads=threads, device=device, precision=precision)
     cut = make_cut(classifier, threads=threads, device=device) if align else None
     crops = "detected faces" if align else "as given"
     setup: dict[str, str | int] = {"threads": threads or default_threads(), "device": device, "crops": crops}
@@ -88,7 +89,7 @@ def open_data(path: Path, split: str | None) -> ImageSet:
     return open_image_set(path, split=cast("Split | None", split))
 
 
-def open_classifier(name_or_path: str, *, threads: int, device: str) -> Classifier:
+def open_classifier(name_or_path: str, *, threads: int, device: str, precision: str | None = None) -> Classifier:
     """The classifier that the options ask for: the seam to the models.
 
     Raises:
@@ -99,7 +100,7 @@ def open_classifier(name_or_path: str, *, threads: int, device: str) -> Classifi
     from mien.models.registry import load_classifier
     from mien.models.store import WeightsStore
 
-    runtime = RuntimeOptions(threads=threads, device=device)
+    runtime = RuntimeOptions(threads=threads, device=device, precision=options.checked_precision(precision))
     return load_classifier(name_or_path, WeightsStore(progress=DownloadBars()), runtime)
 
 

@@ -72,8 +72,10 @@ def prune(
     )  # fmt: skip
     try:
         with progress_bar("pruning", results_last=True) as progress:
-            crops = np.concatenate(subject.batches(readable(chosen)))
-            done = prune_subject(subject, crops, settings, progress=progress)
+            batches = subject.batches(readable(chosen))
+            if len({batch.shape[1:] for batch in batches}) > 1:
+                raise MienError(f"{model}: takes pictures of any size; only networks that take crops can be pruned")
+            done = prune_subject(subject, np.concatenate(batches), settings, progress=progress)
     except GateError as error:
         report_error(str(error))
         raise typer.Exit(EXIT_NO) from error

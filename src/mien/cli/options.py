@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer, Task
     from mien.evaluation.expression import Cut
     from mien.evaluation.verification import Describer
+    from mien.models import base as models
     from mien.training.framing import Template
 
 Detector = Annotated[str, typer.Option("--detector", help="Detector; see `mien models list`.")]
@@ -56,6 +57,14 @@ Device = Annotated[
     str,
     typer.Option("--device", help="cpu, auto, cuda, coreml, directml, ... as the installed onnxruntime offers."),
 ]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="auto|float32|int8",
+        help="Of networks that have an int8 form; auto (or MIEN_PRECISION): int8 where this processor is faster at it.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 
 DETECTOR = "centerface"
@@ -94,6 +103,20 @@ def tasks(text: str | None, default: Sequence[Task]) -> tuple[Task, ...]:
     return tuple(dict.fromkeys(cast("list[Task]", names)))
 
 
+def checked_precision(text: str | None) -> models.Precision | None:
+    """One of the words, or None.
+
+    Raises:
+        typer.BadParameter: it is none of them.
+    """
+    from mien.models.base import Precision
+
+    words = get_args(Precision)
+    if text is not None and text not in words:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(words)}", param_hint="--precision")
+    return cast("models.Precision | None", text)
+
+
 def make_analyzer(
     *,
     detector: str = DETECTOR,
@@ -106,6 +129,7 @@ def make_analyzer(
     accurate: bool = False,
     threads: int = 0,
     device: str = "cpu",
+    precision: str | None = None,
 ) -> FaceAnalyzer:
     """An analyzer from the command line's words, with downloads shown as a progress bar on standard error."""
     from mien.analyzer import FaceAnalyzer
@@ -125,16 +149,26 @@ def make_analyzer(
         accurate=accurate,
         threads=threads,
         device=device,
+        precision=checked_precision(precision),
         store=WeightsStore(progress=DownloadBars()),
     )
 
 
-def make_describer(*, detector: str, embedder: str, accurate: bool, threads: int, device: str) -> Describer:
+def make_describer(
+    *, detector: str, embedder: str, accurate: bool, threads: int, device: str, precision: str | None = None
+) -> Describer:
     """An analyzer as evaluations of embedders want it: the subject of each picture."""
     from mien.evaluation.describe import SubjectDescriber
     from mien.ops.image import load_image
 
-    analyzer = make_analyzer(detector=detector, embedder=embedder, accurate=accurate, threads=threads, device=device)
+    analyzer = make_analyzer(
+        detector=detector,
+        embedder=embedder,
+        accurate=accurate,
+        threads=threads,
+        device=device,
+        precision=precision,
+    )
     return SubjectDescriber(analyzer.load(), load_image, mode="accurate" if accurate else "fast")
 
 

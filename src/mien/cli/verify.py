@@ -38,6 +38,7 @@ def verify(
     accurate: options.Accurate = False,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
+    precision: options.Precision = None,
 ) -> None:
     """Decide whether two photographs show the same person.
 
@@ -52,6 +53,7 @@ def verify(
         accurate=accurate,
         threads=threads,
         device=device,
+        precision=precision,
     )
     if a == b == STDIN:
         raise typer.BadParameter("only one of the two can be - (standard input)", param_hint="A B")

@@ -78,7 +78,8 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
     Args:
         name: of the model; "arcface:PATH" for an ArcFace-style ONNX file of the user's own, "expression:PATH" or
             "attributes:PATH" for a network that the user trained. Where one for that task is asked for, PATH.onnx alone
-            will do; where a detector or an embedder is, PATH.onnx is a form of a registered one that `mien optimize` wrote.
+            will do; where a detector or an embedder is, PATH.onnx is a form of a registered one, as `mien optimize`
+            writes them.
         task: what it must be for, if that matters.
 
     Raises:
