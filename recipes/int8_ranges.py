@@ -1,9 +1,9 @@
 """Calibrate the int8 forms of the shipped networks: the ranges of their tensors, a few kilobytes each.
 
 `python recipes/int8_ranges.py NAME NUMBER PICTURES... [--float LAYER...]` writes NAME.int8.json among the weights of
-the models, calibrated on at most NUMBER pictures of each of PICTURES: folders of photographs (a detector, an embedder), or
-FER+'s training part (mien-s). Layers named after --float stay in float32. What the form is worth is measured by
-`mien evaluate ... --precision int8`.
+the models, calibrated on at most NUMBER pictures of each of PICTURES: folders of photographs (a detector, an
+embedder), or FER+'s training part (mien-s). Layers named after --float stay in float32. What the form is worth is
+measured by `mien evaluate ... --precision int8`.
 """
 
 import sys

@@ -27,6 +27,7 @@ def test_public_names_are_these():
         "GalleryError",
         "GalleryKeyError",
         "GalleryModelError",
+        "GateError",
         "Genders",
         "Identification",
         "ImageDecodeError",

@@ -96,7 +96,7 @@ def test_the_gate_answers_no(sets, tmp_path):
         ({"calibration": "empty"}, "no pictures"),
         ({"calibration": "missing"}, "no such file or folder"),
         ({"calibration": "net.onnx"}, "net.onnx"),
-        ({"evaluate": "one"}, "two classes or more"),
+        ({"evaluate": "one"}, "one class only, Hopper"),
         ({"evaluate": "missing"}, "missing"),
         ({"model": "missing.onnx"}, "missing.onnx"),
         ({"model": "tiny.onnx"}, "no layer"),

@@ -67,13 +67,14 @@ def open_subject(model: str, evaluate: Path, *, split: str | None, root: Path | 
     from mien.datasets.photographs import open_unlabelled
     from mien.evaluation.pairs import read_pairs
     from mien.models import registry
-    from mien.models._onnx import read_own
+    from mien.models._onnx import parsed, read_own
     from mien.models.store import WeightsStore
 
     store = WeightsStore(progress=DownloadBars())
     path = model.removeprefix("expression:")
     if path.lower().endswith(".onnx") and not path.startswith("arcface:"):
-        network = read_own(path)[1]
+        file, network = read_own(path)
+        parsed(network, str(file))  # so that an error names the file
         return ClassifierSubject(network, open_data(evaluate, split), cut=_cut(network, align=align))
     entry = registry.entry(model)
     match entry.record.task:

@@ -102,7 +102,7 @@ class Lessons:
 
     def _epoch(self, epoch: int, optimizer: torch.optim.Optimizer, told: Progress) -> float:
         """One pass; returns the mean loss."""
-        self.student.train()
+        self.student.eval()  # norms keep their statistics: what is learnt is what will run, also from few pictures
         steps = max(len(self.learnt) // self.options.batch, 1)
         all_steps, total = steps * self.options.epochs, 0.0
         for step, batch in enumerate(self._batches(epoch)):
