@@ -7,9 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from mien.models.attributes import AGES, AttributesCard
 from mien.models.base import CropSpec, RuntimeOptions
 from mien.models.cards import embed_card
 from mien.models.classifier import ClassifierCard
@@ -75,6 +77,24 @@ def network(*, outlier: float = 1.0) -> bytes:
     weights["head"] = np.stack([-head[:-1], head[:-1]]).astype(np.float32)
     weights["shift"] = np.array([-head[-1], head[-1]], np.float32)
     return embed_card(_graph(weights, "logits").SerializeToString(), card())
+
+
+def attributes_network() -> bytes:
+    """The same, saying "male" for one portrait and 60 years for both."""
+    model = onnx.load_from_string(network())
+    model.graph.node[-1].output[0] = "gender"
+    model.graph.node.append(helper.make_node("MatMul", ["features", "years"], ["age"]))
+    years = np.zeros((WIDTHS[-1], len(AGES)), np.float32)
+    years[:, 60] = 1
+    model.graph.initializer.append(numpy_helper.from_array(years, "years"))
+    del model.graph.output[:]
+    for name, count in (("age", len(AGES)), ("gender", 2)):
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", count]))
+    facts = {field: getattr(card(), field) for field in ("crop", "architecture", "training_data", "licence", "limits")}
+    about = AttributesCard(
+        name="ages", task="attributes", age_temperature=1.0, gender_temperature=1.0, gender_threshold=0.0, **facts
+    )
+    return embed_card(model.SerializeToString(), about)
 
 
 def _graph(weights: dict[str, np.ndarray], gives: str):

@@ -7,14 +7,18 @@ from mien.compression.calibration import calibration_pictures, readable, tensor_
 from mien.compression.gate import Score, holds, refusal
 from mien.compression.quantize import quantize
 from mien.compression.sensitivity import by_harm
-from mien.compression.subjects import ClassifierSubject, detection_score
+from mien.compression.subjects import AttributesSubject, ClassifierSubject, detection_score
 from mien.datasets import open_image_set
+from mien.datasets.attributes import AttributeSet
 from mien.errors import DataError, GateError
+from mien.evaluation.expression import SquareCutter
+from mien.models.attributes import AttributesNetwork
 from mien.models.base import RuntimeOptions
+from mien.models.cards import task_of
 from mien.models.classifier import CropClassifier
 from mien.models.quantized import float_graph
 from mien.types import Faces
-from tests.compression.networks import black, faces, network, save
+from tests.compression.networks import attributes_network, black, faces, network, save
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +98,21 @@ def test_pictures_that_cannot_be_read_are_left_out_or_refused(tmp_path):
         path.write_bytes(b"nor this")
     with pytest.raises(DataError, match=r"5 of 11 pictures can be read"):
         readable(calibration_pictures(folder))
+
+
+def test_a_network_for_age_and_gender_is_measured_by_both():
+    crops, truth = faces(12, seed=7)
+    pictures = AttributeSet("portraits", list(map(str, truth)), 60 + truth, truth, [""] * len(truth), crops.__getitem__)
+    subject = AttributesSubject(attributes_network(), pictures, cut=SquareCutter(48))
+    done = quantize(subject, subject.batches(list(faces(8)[0])), max_loss=0.01)
+    assert done.comparison.before.score.n == 24
+    assert done.comparison.before.score.more["gender_accuracy"] == 1.0
+    assert done.comparison.before.score.value == pytest.approx(1 - done.comparison.before.score.more["age_mae"] / 100)
+    card = AttributesNetwork(done.network, RuntimeOptions(threads=1)).card
+    assert card.metrics["portraits"]["gender_accuracy"] == 1.0
+    assert task_of(done.network) == "attributes"
+    with pytest.raises(DataError, match="both genders, or of several ages"):
+        AttributesSubject(attributes_network(), pictures.subset(np.flatnonzero(truth == 0)), cut=SquareCutter(48))
 
 
 def found(*boxes) -> Faces:

@@ -14,7 +14,6 @@ from mien.errors import MienError
 if TYPE_CHECKING:
     from mien.compression.gate import Comparison, Side
     from mien.compression.subjects import Subject
-    from mien.evaluation.expression import Cut
     from mien.models.detection import ScaledDetector
     from mien.models.store import WeightsStore
 
@@ -62,8 +61,7 @@ def open_subject(model: str, evaluate: Path, *, split: str | None, root: Path | 
         ModelError: it cannot be optimised.
         DataError: the evaluation data cannot be used.
     """
-    from mien.cli.evaluate_expression import open_data
-    from mien.compression.subjects import ClassifierSubject, DetectorSubject, EmbedderSubject, network_bytes
+    from mien.compression.subjects import DetectorSubject, EmbedderSubject, network_bytes
     from mien.datasets.photographs import open_unlabelled
     from mien.evaluation.pairs import read_pairs
     from mien.models import registry
@@ -71,16 +69,15 @@ def open_subject(model: str, evaluate: Path, *, split: str | None, root: Path | 
     from mien.models.store import WeightsStore
 
     store = WeightsStore(progress=DownloadBars())
-    path = model.removeprefix("expression:")
+    path = model.removeprefix("expression:").removeprefix("attributes:")
     if path.lower().endswith(".onnx") and not path.startswith("arcface:"):
         file, network = read_own(path)
         parsed(network, str(file))  # so that an error names the file
-        return ClassifierSubject(network, open_data(evaluate, split), cut=_cut(network, align=align))
+        return _of_crops(network, evaluate, split=split, align=align)
     entry = registry.entry(model)
     match entry.record.task:
-        case "expression":
-            network = network_bytes(entry, store)
-            return ClassifierSubject(network, open_data(evaluate, split), cut=_cut(network, align=align))
+        case "expression" | "attributes":
+            return _of_crops(network_bytes(entry, store), evaluate, split=split, align=align)
         case "embedding":
             pairs = read_pairs(evaluate, root or evaluate.parent)
             return EmbedderSubject(entry, pairs, store, _detector(store))
@@ -114,14 +111,23 @@ def _sides(comparison: Comparison) -> tuple[Side, Side]:
     return comparison.before, comparison.after
 
 
-def _cut(network: bytes, *, align: bool) -> Cut | None:
-    if not align:
-        return None
+def _of_crops(network: bytes, evaluate: Path, *, split: str | None, align: bool) -> Subject:
+    """A network with a card; one for age and gender always finds and cuts its faces."""
+    from mien.cli.evaluate_expression import open_data
     from mien.cli.options import face_cut
+    from mien.compression.subjects import AttributesSubject, ClassifierSubject
+    from mien.datasets.attributes import open_attributes
+    from mien.models.attributes import TASK, AttributesNetwork
+    from mien.models.cards import task_of
     from mien.models.classifier import CropClassifier
 
-    crop = CropClassifier(network).card.crop
-    return face_cut(crop.size, crop.template, threads=1)
+    if task_of(network) == TASK:
+        crop = AttributesNetwork(network).card.crop
+        cut = face_cut(crop.size, crop.template, threads=1)
+        return AttributesSubject(network, open_attributes(evaluate), cut=cut)
+    card = CropClassifier(network).card
+    found = face_cut(card.crop.size, card.crop.template, threads=1) if align else None
+    return ClassifierSubject(network, open_data(evaluate, split), cut=found)
 
 
 def _detector(store: WeightsStore) -> ScaledDetector:

@@ -11,13 +11,16 @@ from typing import Protocol, cast
 import numpy as np
 
 from mien.compression.gate import Score
-from mien.datasets.base import ImageSet
+from mien.datasets.attributes import AttributeSet
+from mien.datasets.base import NO_ANSWER, ImageSet
 from mien.errors import DataError, NoFaceError
+from mien.evaluation.attributes import evaluate_attributes
 from mien.evaluation.describe import subject as subject_of
 from mien.evaluation.expression import Cut, SquareCutter, evaluate_expression
 from mien.evaluation.pairs import Pairs
 from mien.evaluation.verification import evaluate_verification
 from mien.models import registry
+from mien.models.attributes import AttributesNetwork
 from mien.models.base import Calibration, Detections, DetectorNetwork, EmbedderNetwork, ModelEntry, RuntimeOptions
 from mien.models.cards import embed_card
 from mien.models.classifier import CropClassifier
@@ -115,6 +118,49 @@ class ClassifierSubject:
         """With the card, in which what was measured of the original gives way to what was measured now."""
         measured = {"accuracy": round(score.value, 4), "macro_f1": round(score.more["macro_f1"], 4)}
         return embed_card(network, replace(self._card, metrics={self._images.name[:100]: measured}))
+
+
+class AttributesSubject:
+    """A network for age and gender, measured on pictures whose faces are found and cut.
+
+    Args:
+        network: an ONNX file with a card.
+        pictures: the evaluation set.
+        cut: finds and cuts faces.
+
+    Raises:
+        ModelError: no such network that mien trained.
+        DataError: an evaluation set of one gender, and of one age.
+    """
+
+    def __init__(self, network: bytes, pictures: AttributeSet, *, cut: Cut) -> None:
+        self.network = network
+        self._card = AttributesNetwork(network, _ONE_THREAD).card
+        self.name = self._card.name
+        self._pictures = pictures
+        self._cut = cut
+        known = [np.unique(values[values != NO_ANSWER]) for values in (pictures.genders, pictures.ages)]
+        if not any(len(values) > 1 for values in known):
+            raise DataError(f"{pictures.name}: pictures of both genders, or of several ages, are needed to measure by")
+
+    def batches(self, pictures: Sequence[ImageArray]) -> list[ImageArray]:
+        """Crops, in batches."""
+        return _batched([crop for picture in pictures if (crop := self._cut(picture)) is not None])
+
+    def measure(self, network: bytes, progress: Progress | None = None) -> Score:
+        """Gender accuracy less the mean error of the age, of which a year counts as a point."""
+        report = evaluate_attributes(
+            self._pictures, AttributesNetwork(network, _ONE_THREAD), cut=self._cut, progress=progress
+        )
+        figures = report.overall
+        error, accuracy = figures.mae or 0.0, figures.gender_accuracy or 0.0
+        more = {"age_mae": error, "gender_accuracy": accuracy}
+        return Score("gender accuracy less a point a year of error", accuracy - error / 100, figures.n, more)
+
+    def finished(self, network: bytes, score: Score) -> bytes:
+        """With the card, in which what was measured of the original gives way to what was measured now."""
+        measured = {name: round(value, 4) for name, value in score.more.items()}
+        return embed_card(network, replace(self._card, metrics={self._pictures.name[:100]: measured}))
 
 
 class EmbedderSubject:

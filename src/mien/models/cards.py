@@ -336,6 +336,19 @@ def embed_card(model: bytes, card: Card) -> bytes:
     return bytes(proto.SerializeToString())
 
 
+def task_of(model: bytes) -> str:
+    """What the card of an ONNX file says that it is for; "" where it has none that can be read.
+
+    Raises:
+        WeightsError: not an ONNX file.
+    """
+    texts = [entry.value for entry in _onnx.parsed(model, "the model").metadata_props if entry.key == METADATA_KEY]
+    try:
+        return str(_parsed(texts[0]).get("task", "")) if texts else ""
+    except ModelError:
+        return ""
+
+
 def write_card_beside(model: Path, card: Card) -> Path:
     """Write the card of NAME.onnx to NAME.json beside it, with the hash and the size of the file.
 
