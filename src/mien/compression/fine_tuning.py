@@ -120,7 +120,7 @@ class Lessons:
             wanted = self.teacher(batch)
         loss = ((self.student(batch) - wanted) ** 2).mean() / self._scale
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), _CLIP)
         optimizer.step()
         return float(loss.item())
