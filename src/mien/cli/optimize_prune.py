@@ -31,7 +31,10 @@ def prune(
     max_loss: optimizing.MaxLoss = 0.5,
     epochs: Annotated[int, typer.Option(min=0, help="Passes over the pictures; 0: none.", rich_help_panel=_COURSE)] = 3,
     batch: Annotated[int, typer.Option(min=2, help="Crops a step.", rich_help_panel=_COURSE)] = 64,
-    learning_rate: Annotated[float, typer.Option(min=1e-7, max=1, help="The highest.", rich_help_panel=_COURSE)] = 3e-4,
+    learning_rate: Annotated[
+        float,
+        typer.Option(min=1e-7, max=1, help="The highest, in parts of the size of weights.", rich_help_panel=_COURSE),
+    ] = 1e-3,
     patience: Annotated[
         int, typer.Option(min=1, help="Epochs without gain after which it stops.", rich_help_panel=_COURSE)
     ] = 2,
