@@ -25,7 +25,7 @@ def original() -> bytes:
 def test_parity_with_dlib_on_the_same_chips(threads):
     with np.load(REFERENCE) as reference:
         chips, expected = reference["chips"], reference["embeddings"]
-    network = registry.load(registry.entry("dlib-resnet"), WeightsStore(), RuntimeOptions(threads=threads))
+    network = registry.load(registry.entry("dlib-resnet"), WeightsStore(), RuntimeOptions(threads, precision="float32"))
     assert np.linalg.norm(network(chips) - expected, axis=1).max() < 1e-4
     one_by_one = np.concatenate([network(chip[None]) for chip in chips])
     assert np.linalg.norm(one_by_one - expected, axis=1).max() < 1e-4

@@ -32,8 +32,8 @@ class PruneOptions:
         max_loss: what the score may lose, in parts of 1.
         epochs: passes over the pictures; 0 leaves it as it is pruned.
         batch: crops a step.
-        learning_rate: the highest, of AdamW, in parts of the size (root mean square) of each tensor of weights, as these
-            differ by orders of magnitude (relative steps: Shazeer & Stern 2018, arXiv:1804.04235).
+        learning_rate: the highest, of AdamW, in parts of the size (root mean square) of each tensor of weights, as
+            these differ by orders of magnitude (relative steps: Shazeer & Stern 2018, arXiv:1804.04235).
         patience: epochs without gain after which it stops.
         held_out: share of the pictures by which the best epoch is chosen.
         augment: strength of the augmentation.
