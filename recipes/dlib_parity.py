@@ -55,7 +55,7 @@ def main() -> None:
     chips = chips_of(analyzer)
     network = dlib.face_recognition_model_v1(str(store.path(dlib_resnet.RECORD.weights)))
     expected = np.stack([np.array(network.compute_face_descriptor(chip)) for chip in chips]).astype(np.float32)
-    mine = registry.load(registry.entry("dlib-resnet"), store, RuntimeOptions())(chips)
+    mine = registry.load(registry.entry("dlib-resnet"), store, RuntimeOptions(precision="float32"))(chips)
     sys.stdout.write(f"embeddings: largest L2 distance to dlib {np.linalg.norm(mine - expected, axis=1).max():.2e}\n")
     predictor = dlib.shape_predictor(str(store.path(dlib_landmarks.RECORD.weights)))
     boxes = np.stack([boxes_of(analyzer, photo) for photo in PHOTOS])
