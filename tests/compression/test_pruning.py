@@ -49,7 +49,7 @@ def test_torch_answers_as_the_runtime_does(name):
     architecture = ARCHITECTURES[name]
     built = architecture.build(1, architecture.size, 2).eval()
     crops = faces(2)[0]
-    graph = float_graph(export(built, architecture.size, card(), colour=False, half=False), name)
+    graph = float_graph(export(built, architecture.size, card(), CropClassifier, colour=False, half=False), name)
     again = GraphNetwork(graph, crops)
     expected = outputs(graph, crops)
     np.testing.assert_allclose(answers(again, crops).numpy(), expected, atol=1e-3 * np.abs(expected).max())
