@@ -116,7 +116,7 @@ class GraphNetwork(nn.Module):
             if (layer := self._layer(node)) is not None:
                 self._places[node.output[0]] = f"layer{len(self.layers)}"
                 self.layers[self._places[node.output[0]]] = layer
-            elif node.op_type not in _OPERATORS:
+            elif node.op_type not in _OPERATORS and node.op_type != "Split":
                 raise ModelError(f"the graph has an operator that pruning does not know: {node.op_type}")
 
     def _layer(self, node: Any) -> nn.Module | None:
@@ -146,6 +146,9 @@ class GraphNetwork(nn.Module):
         values: Values = {self._input: crops}
         for node in self._nodes:
             name = node.output[0]
+            if node.op_type == "Split":  # the one operator with several outputs
+                values |= zip(node.output, _split(_Arguments(node, values, self._constants)), strict=True)
+                continue
             if name in self._places:
                 value = self.layer(name)(values[node.input[0]])
             else:
@@ -319,6 +322,13 @@ def _resize(a: _Arguments) -> Tensor:
 def _reshape(a: _Arguments) -> Tensor:
     _, *shape = a.integers(1) or []  # the first is the batch
     return a[0].reshape([len(a[0]), *(a[0].shape[i] if side == 0 else side for i, side in enumerate(shape, 1))])
+
+
+def _split(a: _Arguments) -> tuple[Tensor, ...]:
+    axis, sizes = int(a.attributes.get("axis", 0)), a.integers(1)
+    if sizes is None:
+        raise ModelError("the graph splits in a way that pruning does not know")
+    return a[0].split(sizes, dim=axis)
 
 
 def _clip(a: _Arguments) -> Tensor:
