@@ -33,7 +33,7 @@ def forms(tmp_path):
 
 def test_what_is_said_goes_before_the_environment(monkeypatch):
     monkeypatch.delenv(precision.ENVIRONMENT, raising=False)
-    assert wanted(RuntimeOptions()) == "auto"
+    assert wanted(RuntimeOptions()) == "float32"
     monkeypatch.setenv(precision.ENVIRONMENT, " INT8 ")
     assert wanted(RuntimeOptions()) == "int8"
     assert wanted(RuntimeOptions(precision="float32")) == "float32"

@@ -62,7 +62,7 @@ Precision = Annotated[
     typer.Option(
         "--precision",
         metavar="auto|float32|int8",
-        help="Of networks that have an int8 form; auto (or MIEN_PRECISION): int8 where this processor is faster at it.",
+        help="Of networks that have an int8 form; auto: int8 where this processor is faster at it (default: float32).",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]

@@ -125,7 +125,7 @@ class RuntimeOptions:
         device: "cpu", "cuda", "tensorrt", "rocm", "openvino", "coreml" or "directml", as onnxruntime offers it;
             "auto" takes the best one there is.
         precision: "int8" runs the int8 form of networks that have one, "auto" where this processor is faster at it;
-            None takes the environment's `MIEN_PRECISION`, or else "auto". Devices other than the CPU have float32.
+            None takes the environment's `MIEN_PRECISION`, or else "float32". Devices other than the CPU have float32.
     """
 
     threads: int = 0
