@@ -90,7 +90,7 @@ class FaceAnalyzer:
         threads: threads of one network call; 0 takes the cores there are.
         device: "cpu", "auto", or a GPU that the installed onnxruntime offers ("cuda", "coreml", "directml", ...).
         precision: "int8" for the int8 form of networks that have one, "float32", or "auto": int8 where this processor
-            is faster at it; None takes the environment's `MIEN_PRECISION`, or else "auto".
+            is faster at it; None takes the environment's `MIEN_PRECISION`, or else "float32".
         store: where weights are kept; the user's cache by default.
 
     Raises:

@@ -328,7 +328,7 @@ def _split(a: _Arguments) -> tuple[Tensor, ...]:
     axis, sizes = int(a.attributes.get("axis", 0)), a.integers(1)
     if sizes is None:
         raise ModelError("the graph splits in a way that pruning does not know")
-    parts: tuple[Tensor, ...] = torch.split(a[0], sizes, dim=axis)  # type: ignore[no-untyped-call]
+    parts: tuple[Tensor, ...] = torch.split(a[0], sizes, dim=axis)
     return parts
 
 
