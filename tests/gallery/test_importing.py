@@ -186,7 +186,18 @@ def test_small_and_blurred_faces_are_left_out(run, people, portrait, tmp_path):
         "Grace/blurred.png": ("left out", "blurred"),
         "Grace/small.png": ("left out", "small"),
     }
-    assert told(run(root, Gate(min_face=10, min_sharpness=0)))["Grace/small.png"][0] == "enrolled"
+    assert told(run(root, Gate(min_face=10, min_sharpness=0, min_quality=0)))["Grace/small.png"][0] == "enrolled"
+
+
+def test_faces_that_recognition_could_not_work_from_are_left_out(run, people, portrait, tmp_path):
+    image = load_image(portrait)
+    image[:, :270] = 0  # half of the face
+    save_image(tmp_path / "half.png", image)
+    root = people("Grace", portrait, tmp_path / "half.png")
+    good, bad = sorted(run(root), key=lambda outcome: outcome.status)
+    assert (good.status, bad.status, bad.reason) == ("enrolled", "left out", "poor")
+    assert good.quality > 0.9 > 0.6 > bad.quality
+    assert "uncover the face" in bad.message
 
 
 def test_the_lowest_score(run, people, portrait):

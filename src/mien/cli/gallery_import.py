@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from mien.gallery.importing import Outcome
 
-_COLUMNS = ("name", "path", "status", "reason", "message", "warnings", "face", "faces", "width", "score", "sharpness")
+_COLUMNS = (
+    *("name", "path", "status", "reason", "message", "warnings"),
+    *("face", "faces", "width", "score", "sharpness", "quality"),
+)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets would compute
 
 
@@ -41,6 +44,10 @@ def import_(
     ] = 0.0,
     min_sharpness: Annotated[
         float | None, typer.Option("--min-sharpness", min=0, help="Most blurred face; 8 by default, 0 takes all.")
+    ] = None,
+    min_quality: Annotated[
+        float | None,
+        typer.Option("--min-quality", min=0, max=1, help="Lowest score of quality; 0.6 by default, 0 takes all."),
     ] = None,
     refuse_several: Annotated[
         bool, typer.Option("--refuse-several", help="Leave out pictures of several faces; else the largest is meant.")
@@ -69,7 +76,7 @@ def import_(
     picture or a row of the table could not be used.
     """
     from mien.gallery.import_sources import read_entries
-    from mien.gallery.importing import MIN_FACE, MIN_SHARPNESS, Gate, import_pictures
+    from mien.gallery.importing import MIN_FACE, MIN_QUALITY, MIN_SHARPNESS, Gate, import_pictures
     from mien.models.runtime import default_threads
 
     if report is not None:
@@ -79,6 +86,7 @@ def import_(
         min_face=MIN_FACE if min_face is None else min_face,
         min_score=min_score,
         min_sharpness=MIN_SHARPNESS if min_sharpness is None else min_sharpness,
+        min_quality=MIN_QUALITY if min_quality is None else min_quality,
         refuse_several=refuse_several,
         take_unlike=take_unlike,
     )

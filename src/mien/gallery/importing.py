@@ -36,6 +36,7 @@ import cv2
 import numpy as np
 
 from mien.analyzer import FaceAnalyzer, no_face_message
+from mien.answers import Qualities
 from mien.errors import ImageError, ModelError
 from mien.gallery.enrolment import NEAR_DUPLICATE, same_place
 from mien.gallery.gallery import Gallery
@@ -45,13 +46,16 @@ from mien.gallery.names import clean_name, shown
 from mien.gallery.records import Face, NewFace
 from mien.gallery.stores.protocol import Reader
 from mien.models.arcface import CROP
+from mien.models.quality import FaceQuality
 from mien.ops import align, similarity
+from mien.ops.advice import texts
 from mien.ops.image import load_image, read_image_bytes
 from mien.types import Faces, FloatArray, ImageArray
 
 MIN_FACE = 32.0
 """Pixels: the narrowest face box that is enrolled."""
 MIN_SHARPNESS = 8.0
+MIN_QUALITY = 0.6
 """See `sharpness`."""
 SAME_FACE = 0.83
 """Similarity from which the faces of two people are taken for one (a distance of 0.305)."""
@@ -77,8 +81,8 @@ class Outcome:
         path: as the source has it.
         status: "enrolled"; "known": enrolled by an earlier import; "duplicate": of another picture of the person; "left
             out": it shows no face that is fit to be enrolled; "failed": the picture or its row cannot be used.
-        reason: one or two words for programs: "", "no face", "several faces", "small", "low score", "blurred", "unlike
-            the others", "other name", "unreadable", "refused".
+        reason: one or two words for programs: "", "no face", "several faces", "small", "low score", "blurred", "poor",
+            "unlike the others", "other name", "unreadable", "refused".
         message: one line for people, or "".
         warnings: what to look at, though the face is enrolled; one line each.
         face: its id in the gallery, or None.
@@ -86,6 +90,7 @@ class Outcome:
         width: of the face box in pixels, or None.
         score: of the detection, or None.
         sharpness: see `sharpness`, or None.
+        quality: the score of `mien.models.quality`, or None.
     """
 
     name: str
@@ -99,6 +104,7 @@ class Outcome:
     width: float | None = None
     score: float | None = None
     sharpness: float | None = None
+    quality: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -113,6 +119,7 @@ class Gate:
         min_face: width of the face box in pixels.
         min_score: of the detection, 0 to 1; 0 takes whatever the detector gives.
         min_sharpness: see `sharpness`.
+        min_quality: the score of `mien.models.quality`, 0 to 1.
         refuse_several: leave out pictures that show several faces, rather than take the largest.
         take_unlike: enrol faces that are unlike the others of their person, with a warning.
     """
@@ -120,6 +127,7 @@ class Gate:
     min_face: float = MIN_FACE
     min_score: float = 0.0
     min_sharpness: float = MIN_SHARPNESS
+    min_quality: float = MIN_QUALITY
     refuse_several: bool = False
     take_unlike: bool = False
 
@@ -134,6 +142,14 @@ class Gate:
         if sharp < self.min_sharpness:
             return "blurred", f"the face is blurred (sharpness {sharp:.1f}, under {self.min_sharpness:g})"
         return "", ""
+
+    def poor(self, quality: Qualities) -> str:
+        """Why a face that was embedded, the first of these, is left out; "" where it is fit."""
+        score = float(quality.score[0])
+        if score >= self.min_quality:
+            return ""
+        advice = "; ".join(texts(quality.advice[0]))
+        return f"recognition would rarely work from it (quality {score:.2f}, under {self.min_quality:g}): {advice}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +239,7 @@ class _Import:
         self._gate = gate
         self._metric = gallery.info.metric
         self._others = _Others(gallery)
+        self._quality = FaceQuality(analyzer.embedder.record.name, analyzer.embedder.mode)
         try:
             self._alike: float | None = analyzer.embedder.threshold(_FMR)
         except ModelError:  # a model that was never calibrated: nobody knows what is unlike
@@ -265,6 +282,10 @@ class _Import:
             return _Seen(entry, replace(outcome, reason=reason, message=message))
         embedded = self._analyzer.embedder([image], [face])[0]
         assert embedded.embeddings is not None  # noqa: S101 - the embedder made them
+        quality = self._quality.assess(image, embedded)
+        outcome = replace(outcome, quality=round(float(quality.score[0]), 4))
+        if message := self._gate.poor(quality):
+            return _Seen(entry, replace(outcome, reason="poor", message=message))
         x1, y1, x2, y2 = (float(value) for value in face.boxes[0])
         new = NewFace(
             embedding=embedded.embeddings[0],
