@@ -166,7 +166,7 @@ def test_every_architecture_is_exported_as_it_is(tmp_path, make_set, name):
 
 
 def test_an_export_that_differs_is_not_written(tmp_path, make_set, monkeypatch):
-    from mien.models.classifier import ModelError
+    from mien.errors import ModelError
     from mien.training import export
 
     monkeypatch.setattr(export, "parity", lambda *_: 0.5)
