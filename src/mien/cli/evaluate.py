@@ -15,6 +15,7 @@ from mien.cli import (
     evaluate_identification,
     evaluate_parts,
     evaluate_quality,
+    evaluate_robustness,
     options,
 )
 from mien.cli.console import Commands, print_json, progress_bar, stdout
@@ -37,6 +38,7 @@ app.command("clustering")(evaluate_clustering.clustering)
 app.command("eyes")(evaluate_parts.eyes)
 app.command("mouth")(evaluate_parts.mouth)
 app.command("quality")(evaluate_quality.quality)
+app.command("robustness")(evaluate_robustness.robustness)
 
 
 @app.command()

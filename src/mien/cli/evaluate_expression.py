@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mien.datasets.base import ImageSet, Split
     from mien.evaluation.classification import Classifier
     from mien.evaluation.expression import Cut, ExpressionReport
+    from mien.models.base import CropSpec
 
 MODEL = "mien-s"
 _MOST_TOLD = 10  # pictures that cannot be read
@@ -110,10 +111,20 @@ def make_cut(classifier: Classifier, *, threads: int, device: str) -> Cut:
     Raises:
         MienError: the classifier does not say how its faces are cut.
     """
-    crop = getattr(getattr(classifier, "card", None), "crop", None)
+    crop = crop_of(classifier)
+    return options.face_cut(crop.size, crop.template, threads=threads, device=device)
+
+
+def crop_of(classifier: Classifier) -> CropSpec:
+    """How faces are cut for a classifier.
+
+    Raises:
+        MienError: it does not say so.
+    """
+    crop: CropSpec | None = getattr(getattr(classifier, "card", None), "crop", None)
     if crop is None:
         raise MienError(f"{classifier.name}: does not say how faces are cut for it; leave out --align")
-    return options.face_cut(crop.size, crop.template, threads=threads, device=device)
+    return crop
 
 
 def _print(report: ExpressionReport, *, as_json: bool) -> None:

@@ -152,10 +152,15 @@ def loaded(paths: Sequence[Path], load: Load, ahead: int) -> Iterator[ImageArray
     Raises:
         DataError: a picture cannot be read; names it.
     """
-    return prefetched(paths, lambda path: _read(path, load), ahead)
+    return prefetched(paths, lambda path: read_picture(path, load), ahead)
 
 
-def _read(path: Path, load: Load) -> ImageArray:
+def read_picture(path: Path, load: Load) -> ImageArray:
+    """Read one picture.
+
+    Raises:
+        DataError: it cannot be read; names it.
+    """
     try:
         return load(path)
     except (ImageError, OSError) as error:

@@ -147,14 +147,60 @@ def evaluate_expression(
         DataError: no picture can be measured, or set and model have no class in common.
         ModelError: the classifier's answers are not probabilities.
     """
+    began = time.perf_counter()
+    measured = measure_expression(images, classifier, cut=cut, batch=batch, views=views, progress=progress)
+    seconds = time.perf_counter() - began
+    averaged: dict[str, str | int] = {} if tuple(views) == _PLAIN else {"views": len(views)}
+    return ExpressionReport(
+        protocol=images.protocol,
+        data=images.name,
+        model=classifier.name,
+        figures=measured.figures,
+        speed=Speed(_SPEED_BATCH, _network_ms(classifier, measured.last_crop), measured.n / seconds),
+        setup={**(setup or {}), **averaged},
+        missed=None if cut is None else measured.missed,
+        unreadable=measured.unreadable,
+        notes=measured.notes,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One pass of a classifier over a set.
+
+    Attributes:
+        n: number of pictures that have an answer under the set's protocol.
+        figures: all that was measured.
+        missed: number of pictures in which no face was found.
+        unreadable: the pictures that could not be read; not in `figures`.
+        notes: where set and model do not fit, in words.
+        last_crop: (S, S, 3) uint8, the last that the classifier saw.
+    """
+
+    n: int
+    figures: ClassificationReport
+    missed: int
+    unreadable: tuple[Unreadable, ...]
+    notes: tuple[str, ...]
+    last_crop: ImageArray
+
+
+def measure_expression(
+    images: ImageSet,
+    classifier: Classifier,
+    *,
+    cut: Cut | None = None,
+    batch: int = 64,
+    views: Sequence[CropView] = _PLAIN,
+    progress: Progress | None = None,
+) -> Measured:
+    """What `evaluate_expression` measures, without how long it takes; see there."""
     images = images.for_measuring()
     if not len(images):
         raise DataError(f"{images.name}: no picture has an answer under the protocol ({images.protocol})")
     match = match_labels(images.labels, classifier.labels)
     run = _Run(images, classifier, cut or SquareCutter(classifier.size), batch, tuple(views))
-    began = time.perf_counter()
     outcome = run(progress)
-    seconds = time.perf_counter() - began
     if not len(outcome.probabilities):
         lost = f"no face found in {len(outcome.missed)}, {len(outcome.unreadable)} cannot be read"
         first = f" ({outcome.unreadable[0].reason})" if outcome.unreadable else ""
@@ -167,17 +213,13 @@ def evaluate_expression(
         classifier.threshold,
         unanswered=true[outcome.missed],
     )
-    averaged: dict[str, str | int] = {} if tuple(views) == _PLAIN else {"views": len(views)}
-    return ExpressionReport(
-        protocol=images.protocol,
-        data=images.name,
-        model=classifier.name,
+    return Measured(
+        n=len(images),
         figures=figures,
-        speed=Speed(_SPEED_BATCH, _network_ms(classifier, outcome.last_crop), len(images) / seconds),
-        setup={**(setup or {}), **averaged},
-        missed=None if cut is None else len(outcome.missed),
+        missed=len(outcome.missed),
         unreadable=tuple(outcome.unreadable),
         notes=(*match.notes(figures), *_shape_note(run.cut)),
+        last_crop=outcome.last_crop,
     )
 
 
