@@ -115,7 +115,7 @@ def _exposed(image: ImageArray, stops: float) -> ImageArray:
 
 def _noisy(image: ImageArray, sd: float) -> ImageArray:
     """Gaussian noise, independent from channel to channel; its seed is the picture's own pixels."""
-    rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(image)))
+    rng = np.random.default_rng(zlib.crc32(image.tobytes()))
     shape = (*image.shape[:2], 1) if _is_grey(image) else image.shape
     noise = rng.standard_normal(shape, dtype=np.float32) * np.float32(sd)
     return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
@@ -127,7 +127,8 @@ def _compressed(image: ImageArray, quality: float) -> ImageArray:
     done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     if not done:
         raise ValueError(f"a picture of {image.shape[1]} x {image.shape[0]} pixels cannot be a JPEG file")
-    return np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 # Optics and geometry
