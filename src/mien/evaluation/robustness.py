@@ -469,7 +469,8 @@ def landmarks_in_square(crop: CropSpec, image: ImageArray) -> FloatArray:
     height, width = image.shape[:2]
     side = min(height, width)
     corner = np.array([(width - side) // 2, (height - side) // 2], dtype=np.float32)
-    return (crop.template_array() + 0.5) * (side / crop.size) - 0.5 + corner
+    landmarks: FloatArray = (crop.template_array() + 0.5) * np.float32(side / crop.size) - 0.5 + corner
+    return landmarks
 
 
 def subject_landmarks(detector: Finder, image: ImageArray) -> FloatArray | None:

@@ -60,7 +60,7 @@ def limits(report: RobustnessReport) -> Rows:
 def _cells(report: RobustnessReport, figures: Figures) -> tuple[str, ...]:
     low, high = report.interval(figures)
     first, *others = (f"{figures[name]:.1%}" if name in figures else "–" for name in report.measures)
-    return (first, f"{low:.1%} to {high:.1%}", *others)
+    return (first, f"{100 * low:.0f}–{100 * high:.0f}%", *others)
 
 
 def to_markdown(report: RobustnessReport) -> str:

@@ -18,7 +18,7 @@ __all__ = ["check_plot", "plot_curves", "report_pictures", "sample_sheet"]
 
 _ACROSS = 4
 _MARKS = "os^Dv"
-_AROUND = 3.2  # eye distances from the middle of a face to the edge of its sample
+_AROUND = 2.8  # eye distances from the middle of a face to the edge of its sample
 
 
 def plot_curves(report: RobustnessReport, path: Path) -> None:
