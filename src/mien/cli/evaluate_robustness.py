@@ -20,6 +20,7 @@ from mien.ops.files import printable
 
 if TYPE_CHECKING:
     from mien.datasets.base import ImageSet
+    from mien.evaluation.expression import Cut
     from mien.evaluation.robustness import Find, RobustnessReport
     from mien.models.embedding import Mode
     from mien.types import ImageArray
@@ -170,7 +171,8 @@ def _expression(plan: _Plan, images: ImageSet, model: str, *, align: bool) -> Ro
         images = sample_images(images, plan.most)
     classifier = evaluate_expression.open_classifier(model, threads=plan.threads, device=plan.device)
     crop = evaluate_expression.crop_of(classifier)
-    cut, find = None, partial(landmarks_in_square, crop)
+    cut: Cut | None = None
+    find: Find = partial(landmarks_in_square, crop)
     if align:
         detector = options.make_analyzer(only=("detect",), threads=plan.threads, device=plan.device).detector
         cut, find = FaceCutter(detector, crop), partial(subject_landmarks, detector)
