@@ -71,6 +71,7 @@ def robustness(
     ] = None,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
+    precision: options.Precision = None,
 ) -> None:
     """How dark, blurred, noisy, small, turned or hidden may faces be? Accuracy at every strength of each kind.
 
@@ -79,7 +80,7 @@ def robustness(
     from mien.evaluation.robustness import check_kinds
 
     chosen = check_kinds([name.strip() for name in (kinds or "").split(",") if name.strip()])
-    plan = _Plan(chosen, most, samples, keep, threads, device)
+    plan = _Plan(chosen, most, samples, keep, threads, device, precision)
     _check_data(pairs, root, expression)
     check_report(out, (plot,), formats=REPORT_FORMATS)
     plan.check()
@@ -108,6 +109,12 @@ class _Plan:
     keep: Path | None
     threads: int
     device: str
+    precision: str | None
+
+    @property
+    def setup(self) -> dict[str, str | int]:
+        """What figures depend on beside data and models."""
+        return {} if self.precision is None else {"precision": self.precision}
 
     def check(self) -> None:
         """Refuse files that cannot be written, before minutes of work."""
@@ -148,12 +155,25 @@ def _verification(
     if plan.most is not None:
         listed = sample_pairs(listed, plan.most)
     analyzer = options.make_analyzer(
-        detector=detector, embedder=embedder, accurate=mode == "accurate", threads=plan.threads, device=plan.device
+        detector=detector,
+        embedder=embedder,
+        accurate=mode == "accurate",
+        threads=plan.threads,
+        device=plan.device,
+        precision=plan.precision,
     ).load()
     plan.show((load_image(listed.paths[i]) for i in listed.second), partial(subject_landmarks, analyzer.detector))
     with progress_bar("describing faces", results_last=True) as progress:
         return evaluate_verification_robustness(
-            listed, analyzer, load_image, mode=mode, fmr=fmr, kinds=plan.kinds, keep=plan.keep, progress=progress
+            listed,
+            analyzer,
+            load_image,
+            mode=mode,
+            fmr=fmr,
+            kinds=plan.kinds,
+            setup=plan.setup,
+            keep=plan.keep,
+            progress=progress,
         )
 
 
@@ -169,7 +189,9 @@ def _expression(plan: _Plan, images: ImageSet, model: str, *, align: bool) -> Ro
 
     if plan.most is not None:
         images = sample_images(images, plan.most)
-    classifier = evaluate_expression.open_classifier(model, threads=plan.threads, device=plan.device)
+    classifier = evaluate_expression.open_classifier(
+        model, threads=plan.threads, device=plan.device, precision=plan.precision
+    )
     crop = evaluate_expression.crop_of(classifier)
     cut: Cut | None = None
     find: Find = partial(landmarks_in_square, crop)
@@ -178,7 +200,7 @@ def _expression(plan: _Plan, images: ImageSet, model: str, *, align: bool) -> Ro
         cut, find = FaceCutter(detector, crop), partial(subject_landmarks, detector)
     plan.show((images.read(i) for i in range(len(images))), find)
     setup: dict[str, str | int] = {"crops": "detected faces" if align else "as given"}
-    setup |= {"threads": plan.threads or default_threads(), "device": plan.device}
+    setup |= {"threads": plan.threads or default_threads(), "device": plan.device, **plan.setup}
     with progress_bar("looking at faces", results_last=True) as progress:
         return evaluate_expression_robustness(
             images, classifier, find=find, cut=cut, kinds=plan.kinds, setup=setup, keep=plan.keep, progress=progress

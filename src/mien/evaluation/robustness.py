@@ -151,6 +151,7 @@ def evaluate_verification_robustness(
     mode: str = "fast",
     fmr: float = 1e-3,
     kinds: Sequence[str] = (),
+    setup: Mapping[str, str | int] | None = None,
     keep: Path | None = None,
     progress: Progress | None = None,
 ) -> RobustnessReport:
@@ -163,6 +164,7 @@ def evaluate_verification_robustness(
         mode: "fast" or "accurate", as the analyzer was made; picks the record's calibration.
         fmr: which of the record's thresholds decides; without a calibration the best one on clean pictures does.
         kinds: of degradation; all by default.
+        setup: what else the figures depend on, for the report.
         keep: figures are kept in this file as they are measured, and those that it holds are not measured again.
         progress: called with (pictures done, pictures in all).
 
@@ -180,7 +182,7 @@ def evaluate_verification_robustness(
         raise DataError(f"{pairs.source}: no pair {lacking}; verification needs both kinds")
     record = analyzer.embedder.record
     at = _record_threshold(record.calibrations.get(mode), record.name, fmr)
-    setup = {"detector": analyzer.detector.record.name, "mode": mode}
+    setup = {"detector": analyzer.detector.record.name, "mode": mode, **(setup or {})}
     about = {"task": "verification", "model": record.name, "setup": setup, "fmr": fmr, "at": at}
     about |= {"pairs": [[str(pairs.paths[i]) for i in side] for side in (pairs.first, pairs.second)]}
     kept = None if keep is None else KeptFigures(keep, about | {"same": pairs.same.tolist()})
