@@ -105,15 +105,21 @@ def person(name: str, same_as: dict[str, str]) -> str:
     return name.rpartition("_")[0] if name.startswith("lfw/") else same_as.get(name) or name
 
 
-def labelled(part: str, column: str) -> dict[str, str]:
+def code(name: str) -> str:
+    """What the labels call a picture: LFW's names are people's, and stand there as hashes."""
+    return f"lfw/{sha256(name.encode()).hexdigest()[:20]}" if name.startswith("lfw/") else name
+
+
+def labelled(part: str, column: str, pictures: Pictures) -> dict[str, str]:
     """A column of the labels, by the name of the picture."""
+    names = {code(name): name for name in pictures.members}
     with Path(f"recipes/{part}_labels.csv").open(encoding="utf-8", newline="") as file:
-        return {row["picture"]: row.get(column, "") for row in csv.DictReader(file)}
+        return {names[row["picture"]]: row.get(column, "") for row in csv.DictReader(file)}
 
 
 def cut_all(part: str, answers: dict[str, bool], pictures: Pictures, source: str) -> Samples:
     """The crops of this part of all these faces."""
-    same_as = labelled(part, "same_as")
+    same_as = labelled(part, "same_as", pictures)
     crop = crop_spec(part)
     cuts: list[Callable[..., ImageArray]] = (
         [face_parts.left_eyes, face_parts.right_eyes] if part == "eyes" else [face_parts.mouths]
@@ -131,8 +137,8 @@ def cut_all(part: str, answers: dict[str, bool], pictures: Pictures, source: str
 
 def samples(part: str, folder: Path) -> Samples:
     """All that is learnt from."""
-    pictures, labels = Pictures(folder), labelled(part, "label")
-    found = labelled(part, "found")
+    pictures = Pictures(folder)
+    labels, found = labelled(part, "label", pictures), labelled(part, "found", pictures)
     parts = []
     for how in sorted(set(found.values())):
         known = {name: label == "open" for name, label in labels.items() if label in LABELS and found[name] == how}
