@@ -249,7 +249,7 @@ def test_json_and_nothing_else_on_stdout(asked, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout) == json.loads(out.read_text())
     assert asked["data"] == ("set.zip", "validation")
-    assert asked["model"] == ("m.onnx", {"threads": 2, "device": "cpu"})
+    assert asked["model"] == ("m.onnx", {"threads": 2, "device": "cpu", "precision": None})
 
 
 def test_table_pages_and_pictures(asked, tmp_path):

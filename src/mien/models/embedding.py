@@ -126,7 +126,8 @@ class FaceEmbedder:
             views = self._network(self._prepare(crops)).reshape(len(chunk), len(self._views), -1)
             mean = views.mean(axis=1)
             embeddings[start : start + per_call] = mean
-            spreads[start : start + per_call] = np.linalg.norm(views - mean[:, None], axis=2).mean(axis=1)
+            with np.errstate(invalid="ignore"):  # what is not finite is refused below
+                spreads[start : start + per_call] = np.linalg.norm(views - mean[:, None], axis=2).mean(axis=1)
         if not np.isfinite(embeddings).all():
             raise ModelError(
                 f"model {self.record.name!r} gives embeddings that are not finite: its weights are damaged"

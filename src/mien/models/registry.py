@@ -92,7 +92,7 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
         return expression.entry_from_file(own)
     if task in (None, "attributes") and (own := _own_network(name, _OWN_ATTRIBUTES, plain=task is not None)):
         return attributes.entry_from_file(own)
-    of_another_task = name.startswith((_OWN_CLASSIFIER, _OWN_ATTRIBUTES))
+    of_another_task = name.startswith((_OWN_FILE, _OWN_CLASSIFIER, _OWN_ATTRIBUTES))
     if task in ("detection", "embedding") and name.lower().endswith(".onnx") and not of_another_task:
         return variants.entry_from_file(name, task, entry)
     found = _ENTRIES.get(name)

@@ -25,8 +25,8 @@ from mien.types import FloatArray
 Progress = Callable[[int, int], None]
 """Called with how many faces have been added, and how many are to be."""
 
-# Among 100,000 faces drawn like lfw_dev's, 16 and 64 have to look at 256 faces for a recall@1 of 0.995 (2.2 ms), these at
-# 64 (1 ms), and take 2.8 times as long to build; 256 instead of 128 gains nothing (recipes/LOG.md).
+# Among 100,000 faces drawn like lfw_dev's, 16 and 64 have to look at 256 faces for a recall@1 of 0.995 (2.2 ms), these
+# at 64 (1 ms), and take 2.8 times as long to build; 256 instead of 128 gains nothing (recipes/LOG.md).
 _CONNECTIVITY = 32
 _EXPANSION_ADD = 128
 _WIDTHS = (32, 64, 128, 256, 512, 1024)  # faces that a search looks at: the least that finds enough
