@@ -60,7 +60,10 @@ _MOST_LOOKED_AT = 1000
 _MARK = "mien gallery, format "
 """How the comment on the table `gallery` begins; the schema's version follows."""
 _ROWS_AT_A_TIME = 10_000
-_NOT_READY = "the database system is"  # starting up, in recovery mode, not yet accepting connections
+_NOT_READY = (
+    "the database system is",  # starting up, in recovery mode, not yet accepting connections
+    "server closed the connection unexpectedly",  # it accepted, and crashed, or was about to
+)
 _PATIENCE = 0.1
 """Seconds between two attempts to connect."""
 
@@ -248,7 +251,7 @@ def _connected(session: Session) -> psycopg.Connection[Any]:
                 application_name="mien",
             )
         except psycopg.OperationalError as error:  # which has no code where there is no connection yet
-            if _NOT_READY not in str(error) or time.monotonic() >= end:
+            if not any(words in str(error) for words in _NOT_READY) or time.monotonic() >= end:
                 raise
             time.sleep(_PATIENCE)
 
