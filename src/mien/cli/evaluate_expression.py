@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -10,7 +9,7 @@ import typer
 
 from mien.cli import options
 from mien.cli.console import EXIT_BAD_INPUT, print_json, progress_bar, report_error, stdout
-from mien.cli.targets import REPORT_FORMATS, check_report
+from mien.cli.targets import REPORT_FORMATS, check_report, report_page
 from mien.errors import MienError
 from mien.ops.atomic import write_whole
 
@@ -184,17 +183,14 @@ def _write_report(report: ExpressionReport, out: Path | None) -> None:
 
     if out is None:
         return
-    suffix = out.suffix.lower()
-    if suffix == ".json":
-        text = json.dumps(report.to_dict(), indent=2) + "\n"
-    elif suffix == ".md":
-        text = to_markdown(report)
-    else:
-        try:
-            text = to_html(report, report_pictures(report.figures))
-        except MienError:  # no matplotlib: the tables say it all
-            text = to_html(report)
-    write_whole(out, text)
+    page = report_page(
+        report,
+        out.suffix.lower(),
+        to_markdown=to_markdown,
+        to_html=to_html,
+        pictures=lambda shown: report_pictures(shown.figures),
+    )
+    write_whole(out, page)
 
 
 def _draw(report: ExpressionReport, pictures: dict[str, Path | None]) -> None:

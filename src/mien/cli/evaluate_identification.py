@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from mien.cli import options
 from mien.cli.console import print_json, progress_bar, stdout, table
-from mien.cli.targets import REPORT_FORMATS, check_report
+from mien.cli.targets import REPORT_FORMATS, check_report, report_page
 from mien.errors import MienError
 from mien.ops.atomic import write_whole
 from mien.ops.files import printable
@@ -119,11 +118,4 @@ def _page(report: IdentificationReport, suffix: str) -> str:
     from mien.evaluation.identification_pages import to_html, to_markdown
     from mien.evaluation.identification_plots import report_pictures
 
-    if suffix == ".json":
-        return json.dumps(report.to_dict(), indent=2) + "\n"
-    if suffix == ".md":
-        return to_markdown(report)
-    try:
-        return to_html(report, report_pictures(report))
-    except MienError:  # no matplotlib: the tables say it all
-        return to_html(report)
+    return report_page(report, suffix, to_markdown=to_markdown, to_html=to_html, pictures=report_pictures)

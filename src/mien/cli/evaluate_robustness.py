@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ import typer
 
 from mien.cli import evaluate_expression, options
 from mien.cli.console import EXIT_BAD_INPUT, print_json, progress_bar, report_error, stdout, table
-from mien.cli.targets import REPORT_FORMATS, check_report, check_target
+from mien.cli.targets import REPORT_FORMATS, check_report, check_target, report_page
 from mien.errors import MienError
 from mien.ops.atomic import write_whole
 from mien.ops.files import printable
@@ -233,11 +232,4 @@ def _page(report: RobustnessReport, suffix: str) -> str:
     from mien.evaluation.robustness_pages import to_html, to_markdown
     from mien.evaluation.robustness_plots import report_pictures
 
-    if suffix == ".json":
-        return json.dumps(report.to_dict(), indent=2) + "\n"
-    if suffix == ".md":
-        return to_markdown(report)
-    try:
-        return to_html(report, report_pictures(report))
-    except MienError:  # no matplotlib: the tables say it all
-        return to_html(report)
+    return report_page(report, suffix, to_markdown=to_markdown, to_html=to_html, pictures=report_pictures)

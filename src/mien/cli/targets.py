@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from mien.errors import MienError
 from mien.ops.files import printable
 
 REPORT_FORMATS = (".json", ".md", ".html")
 """What reports that have pages can be written as."""
+
+
+class _Report(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+AnyReport = TypeVar("AnyReport", bound=_Report)
 
 
 def check_target(path: Path) -> None:
@@ -45,3 +54,30 @@ def check_report(out: Path | None, plots: Iterable[Path | None] = (), *, formats
 
             check_target(path)
             check_plot(path)
+
+
+def report_page(
+    report: AnyReport,
+    suffix: str,
+    *,
+    to_markdown: Callable[[AnyReport], str],
+    to_html: Callable[..., str],
+    pictures: Callable[[AnyReport], Mapping[str, bytes]],
+) -> str:
+    """A report as a file holds it.
+
+    Args:
+        report: with `to_dict`.
+        suffix: of the file: ".json", ".md", or else HTML.
+        to_markdown: makes the page in Markdown.
+        to_html: makes the page in HTML, of the report and, where there are any, its pictures.
+        pictures: draws them; where matplotlib is missing, the tables say it all.
+    """
+    if suffix == ".json":
+        return json.dumps(report.to_dict(), indent=2) + "\n"
+    if suffix == ".md":
+        return to_markdown(report)
+    try:
+        return to_html(report, pictures(report))
+    except MienError:
+        return to_html(report)

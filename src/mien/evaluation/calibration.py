@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mien.errors import DataError
 from mien.evaluation.metrics import Floats
+from mien.ops.softmax import softmax
 
 TEMPERATURES = (0.05, 20.0)
 """The limits of `fit_temperature`."""
@@ -24,10 +25,7 @@ _ROUNDING = 1e-9
 
 def probabilities(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
     """Softmax of (N, C) logits divided by the temperature: (N, C) float64, rows sum to 1, without overflow."""
-    z = np.asarray(logits, dtype=np.float64) / temperature
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    p: Floats = e / e.sum(axis=1, keepdims=True)
-    return p
+    return softmax(logits, temperature)
 
 
 def fit_temperature(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:

@@ -14,6 +14,7 @@ from mien.models.base import CropSpec, RuntimeOptions
 from mien.models.cards import METADATA_KEY, AnyCard, Card
 from mien.models.runtime import Port, Session
 from mien.ops import align
+from mien.ops.softmax import softmax
 from mien.types import Faces, FloatArray, ImageArray
 
 _BATCH = 32
@@ -122,9 +123,7 @@ class CropNetwork(Generic[AnyCard]):
 
 def probabilities(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
     """(N, C) logits to (N, C) float32 probabilities: rows sum to 1."""
-    scaled = logits.astype(np.float64) / temperature
-    odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    shares: FloatArray = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: FloatArray = softmax(logits, temperature).astype(np.float32)
     return shares
 
 
