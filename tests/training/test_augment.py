@@ -39,7 +39,7 @@ def test_no_strength_is_the_plain_picture(crop):
 @pytest.mark.parametrize("flip", [0, 1])
 def test_geometry_alone_keeps_the_face_in_place(crop, flip):
     """Averaged over many draws shifts and turns cancel out: the mean is a blurred picture of the plain one."""
-    only_moves = Augmentation(flip=flip, blur=0, light=0, gradient=0, noise=0, occlusion=0, grey=0)
+    only_moves = Augmentation(flip=flip, blur=0, light=0, gradient=0, noise=0, occlusion=0, grey=0, damage=0)
     rng = np.random.default_rng(0)
     mean = np.mean([only_moves(crop, 48, rng) for _ in range(300)], axis=0)
     blurred = cv2.GaussianBlur(crop[:, ::-1] if flip else crop, (0, 0), 3)[8:40, 8:40]
@@ -47,8 +47,33 @@ def test_geometry_alone_keeps_the_face_in_place(crop, flip):
 
 
 def test_grey_takes_the_colour(crop):
-    grey = Augmentation(grey=1, blur=0, noise=0, occlusion=0)(crop, 48, np.random.default_rng(0))
+    grey = Augmentation(grey=1, blur=0, noise=0, occlusion=0, damage=0)(crop, 48, np.random.default_rng(0))
     np.testing.assert_allclose(grey[..., 0], grey[..., 2], atol=1e-3)
+
+
+NO_MOVE = {"shift": 0, "scale": 0, "rotation": 0, "flip": 0}
+NOTHING_ELSE = {"blur": 0, "light": 0, "gradient": 0, "noise": 0, "occlusion": 0, "grey": 0}
+
+
+@pytest.mark.parametrize("shape", ["grey", "colour"])
+def test_damage_is_of_many_kinds_and_what_is_worn_lies_on_the_face(crop, shape):
+    source = crop[..., 0] if shape == "grey" else crop
+    damaged = Augmentation(damage=1, **NO_MOVE, **NOTHING_ELSE)
+    changes = [np.abs(damaged(source, 48, np.random.default_rng(i)) - source) for i in range(60)]
+    assert all(change.any() for change in changes)
+    untouched = [(change.reshape(48, 48, -1).max(axis=2) < 1).mean() for change in changes]
+    worn = [i for i, share in enumerate(untouched) if share > 0.5]  # light, blur and noise are everywhere
+    assert 5 < len(worn) < 35
+    assert len({float(np.round(changes[i].max())) for i in worn}) > 3  # of more than one lightness
+
+
+def test_a_mask_goes_where_the_framing_says(crop, monkeypatch):
+    monkeypatch.setattr("mien.training.augment._DAMAGE", {"mask": (1, 1)})
+    low = [[10, 30], [38, 30], [24, 36], [14, 44], [34, 44]]
+    masked = Augmentation(damage=1, framing=lambda _: low, **NO_MOVE, **NOTHING_ELSE)
+    change = np.abs(masked(crop, 48, np.random.default_rng(0)) - crop).max(axis=2)
+    assert change[:25].max() < 1
+    assert (change[40:, 15:33] > 0).mean() > 0.9
 
 
 def test_enlarging_is_what_the_exported_graph_does(crop):

@@ -1,17 +1,36 @@
-"""Augmentation: a crop of a face as another camera, light or detector might have given it."""
+"""Augmentation: a crop of a face as another camera, light or detector might have given it.
+
+What `mien evaluate robustness` measures is part of it: each kind of damage up to where most faces can still be read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mien.ops.degrade import degrade
+from mien.training.framing import Framing, face_template
 from mien.types import FloatArray, ImageArray
 
 Affine = npt.NDArray[np.float64]
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_DAMAGE: Mapping[str, tuple[float, float]] = {
+    "mask": (0.5, 1),
+    "glasses": (0.4, 1),
+    "hat": (0.5, 1),
+    "dark": (1, 5),
+    "bright": (0.5, 2.5),
+    "blur": (0.05, 0.13),
+    "motion": (0.1, 0.45),
+    "noise": (5, 30),
+    "jpeg": (6, 50),
+}
+"""By its name in `mien.ops.degrade`: from which strength to which."""
+_WORN = ("mask", "glasses", "hat")
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,8 @@ class Augmentation:
         noise: chance of a sensor's noise.
         occlusion: chance of a hidden rectangle (random erasing, Zhong et al. 2017).
         grey: chance that a colour crop loses its colour.
+        damage: chance of one more kind of damage: something worn (of any lightness), bad light, blur, noise, JPEG.
+        framing: by the side of a crop, where a face's landmarks lie in it: where things are worn.
     """
 
     strength: float = 1.0
@@ -43,6 +64,8 @@ class Augmentation:
     noise: float = 0.15
     occlusion: float = 0.25
     grey: float = 0.3
+    damage: float = 0.3
+    framing: Framing = face_template
 
     def __call__(self, crop: ImageArray, size: int, rng: np.random.Generator) -> FloatArray:
         """Change a crop, and bring it to the network's size in the same interpolation.
@@ -57,6 +80,8 @@ class Augmentation:
         """
         if self.strength <= 0:
             return enlarge(crop, size).astype(np.float32)
+        if rng.random() < self.damage * self.strength:
+            crop = _damaged(crop, np.array(self.framing(len(crop)), np.float32), rng)
         warped = _warp(crop, self._geometry(crop.shape[0], size, rng), size)
         pixels = self._blurred(warped, rng).astype(np.float32)
         if crop.ndim == 3 and rng.random() < self.grey * self.strength:
@@ -116,6 +141,18 @@ def enlarge(crop: ImageArray, size: int) -> ImageArray:
     if crop.shape[0] == size:
         return np.ascontiguousarray(crop)
     return np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _damaged(crop: ImageArray, landmarks: FloatArray, rng: np.random.Generator) -> ImageArray:
+    """One kind of damage to a crop of either shape; `landmarks` (5, 2) are where its face is taken to be."""
+    kind = str(rng.choice(list(_DAMAGE)))
+    colour = crop if crop.ndim == 3 else np.repeat(crop[:, :, None], 3, axis=2)
+    worse = degrade(colour, landmarks, kind, rng.uniform(*_DAMAGE[kind]))
+    if kind in _WORN:  # people wear more than one colour
+        worn = (worse != colour).any(axis=2, keepdims=True)
+        shift = rng.integers(-160, 161) if crop.ndim == 2 else rng.integers(-160, 161, 3)
+        worse = np.where(worn, np.clip(worse.astype(np.int16) + shift, 0, 255), worse).astype(np.uint8)
+    return worse if crop.ndim == 3 else worse[:, :, 0]
 
 
 def _warp(crop: ImageArray, transform: Affine, size: int) -> ImageArray:

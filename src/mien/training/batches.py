@@ -16,6 +16,7 @@ from torch import Tensor
 from mien.datasets.base import IndexArray
 from mien.training.augment import Augmentation, enlarge
 from mien.training.crops import Crops
+from mien.training.framing import Framing
 from mien.training.options import TrainingOptions
 from mien.types import FloatArray
 
@@ -33,13 +34,16 @@ class Batches:
         options: batch size, balance, strength of the augmentation, seed.
         size: side of the network's input.
         strata: (N,) which kind each crop is: with `balance` "sampling", rare kinds are shown more often.
+        framing: how faces lie in the crops.
     """
 
-    def __init__(self, crops: Crops, options: TrainingOptions, size: int, *, strata: IndexArray) -> None:
+    def __init__(
+        self, crops: Crops, options: TrainingOptions, size: int, *, strata: IndexArray, framing: Framing
+    ) -> None:
         self._crops = crops
         self._size = size
         self._seed = options.seed
-        self._augment = Augmentation(strength=options.augment)
+        self._augment = Augmentation(strength=options.augment, framing=framing)
         self._batch = min(options.batch, len(crops))
         self._weights = _sampling_weights(strata, options.balance_power) if options.balance == "sampling" else None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mien.models.arcface import CROP as ARCFACE_CROP
 from mien.models.dlib_landmarks import CENTERFACE_TEMPLATE, CHIP_SIZE
 
@@ -12,6 +14,8 @@ ATTRIBUTES_MARGIN = 0.0
 """Around dlib's chips on each side, in parts of theirs, for age and gender (recipes/LOG.md)."""
 
 Template = tuple[tuple[float, float], ...]
+Framing = Callable[[int], Template]
+"""By the side of a crop: where the five landmarks lie in it."""
 
 
 def face_template(size: int) -> Template:

@@ -68,7 +68,7 @@ class Trainer:
         self._average = MovingAverage(self.network, options.ema)
         self._optimizer = make_optimizer(self.network, options, rate, pretrained=backbone is not None)
         self._objective = objective
-        self._batches = Batches(training, options, size, strata=objective.strata(training))
+        self._batches = Batches(training, options, size, strata=objective.strata(training), framing=objective.framing)
         self._validation = validation
         self._options = options
         self._size = size

@@ -16,12 +16,18 @@ from mien.evaluation.classification import classification_report
 from mien.models.attributes import AGES, GENDERS
 from mien.training import losses
 from mien.training.crops import Crops
+from mien.training.framing import Framing, attributes_template, face_template
 from mien.training.options import TrainingOptions
 from mien.types import FloatArray
 
 
 class Objective(Protocol):
     """What the training loop asks of a task."""
+
+    @property
+    def framing(self) -> Framing:
+        """How faces lie in its crops."""
+        ...
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Of a batch: (N, outputs) and (N, targets) to one number."""
@@ -43,6 +49,8 @@ class Classification:
         options: loss, balance, smoothing.
         training: what is learnt from, for the frequencies of the classes.
     """
+
+    framing: Framing = staticmethod(face_template)
 
     def __init__(self, options: TrainingOptions, training: Crops) -> None:
         self._smoothing = options.smoothing
@@ -83,6 +91,8 @@ class AgeAndGender:
     Args:
         options: smoothing, of gender alone.
     """
+
+    framing: Framing = staticmethod(attributes_template)
 
     def __init__(self, options: TrainingOptions) -> None:
         self._smoothing = options.smoothing
