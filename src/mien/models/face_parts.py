@@ -1,7 +1,7 @@
 """Eyes and mouth, open or closed: tiny networks on parts of faces, which the detector's landmarks lead to.
 
-Networks are trained by recipes/eyes.py (recipes/eyes.md). Both are classifiers of the classes "closed" and "open"; an
-eye on the right of the picture is shown to its network mirrored, so that it sees one kind of eye only.
+Networks are trained by recipes/face_parts.py (recipes/eyes.md). Both are classifiers of the classes "closed" and
+"open"; an eye on the right of the picture is shown to its network mirrored, so that it sees one kind of eye only.
 """
 
 from __future__ import annotations
