@@ -121,14 +121,14 @@ def cut_all(part: str, answers: dict[str, bool], pictures: Pictures, source: str
     """The crops of this part of all these faces."""
     same_as = labelled(part, "same_as", pictures)
     crop = crop_spec(part)
-    cuts: list[Callable[..., ImageArray]] = (
+    cuts: list[Callable[..., list[ImageArray]]] = (
         [face_parts.left_eyes, face_parts.right_eyes] if part == "eyes" else [face_parts.mouths]
     )
     pixels, is_open, people = [], [], []
     for name, answer in answers.items():
         image, faces = pictures.face(name)
         for cut in cuts:
-            pixels += [cv2.cvtColor(found, cv2.COLOR_RGB2GRAY) for found in cut(image, faces, crop)]
+            pixels += [cv2.cvtColor(found, cv2.COLOR_RGB2GRAY) for found in cut([image], [faces], crop)[0]]
             is_open += [answer] * len(faces)
             people += [person(name, same_as)] * len(faces)
     print(f"{source}: {len(pixels)} crops of {len(answers)} pictures, {sum(is_open)} open", flush=True)

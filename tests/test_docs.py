@@ -31,7 +31,7 @@ ELSEWHERE = {
     "python recipes/verification.py": "hours of work on the development data",
     "pip install 'mien[train]'": "installs from an index; the tests' environment has the same packages",
 }
-LONG_PAGES = {"recipes/attributes.md", "recipes/expression.md", "recipes/eyes.md"}  # training on the development data
+LONG_PAGES = {f"recipes/{name}.md" for name in ("attributes", "expression", "eyes", "int8")}  # on the development data
 
 
 def commands() -> list[tuple[str, str]]:

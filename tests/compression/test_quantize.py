@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mien.compression.calibration import calibration_pictures, readable, tensor_ranges
+from mien.compression.calibration import calibration_pictures, corrected, readable, tensor_ranges
 from mien.compression.gate import Score, holds, refusal
 from mien.compression.quantize import quantize
 from mien.compression.sensitivity import by_harm
@@ -16,7 +16,7 @@ from mien.models.attributes import AttributesNetwork
 from mien.models.base import RuntimeOptions
 from mien.models.cards import task_of
 from mien.models.classifier import CropClassifier
-from mien.models.quantized import float_graph
+from mien.models.quantized import Quantization, float_graph, quantized
 from mien.types import Faces
 from tests.compression.networks import attributes_network, black, faces, network, save
 
@@ -50,6 +50,28 @@ def test_layers_that_hurt_are_left_out(evaluation, calibration):
     done = quantize(subject, subject.batches(readable(calibration_pictures(calibration))), max_loss=0.0)
     assert set(done.quantization.float_layers) == {"y0", "y1"}
     assert done.comparison.to_dict()["float_layers"]
+
+
+def test_outputs_that_shrink_are_brought_back(calibration):
+    """Ranges that are too narrow cut off what is large: outputs shrink, and move."""
+    graph = float_graph(network(), "portraits")
+    batch = np.stack(readable(calibration_pictures(calibration)))
+    narrow = {name: (0.75 * low, 0.75 * high) for name, (low, high) in tensor_ranges(graph, [batch]).items()}
+    found = corrected(graph, Quantization(narrow), [batch])
+    assert 1.02 < found.gains["logits"] < 2
+    exact, plain, better = (
+        CropClassifier(model, RuntimeOptions(threads=1)).logits(batch)
+        for model in (graph, quantized(graph, Quantization(narrow)), quantized(graph, found))
+    )
+    np.testing.assert_allclose(better.mean(axis=0), exact.mean(axis=0), atol=1e-3)
+    assert np.abs(better - exact).mean() < 0.7 * np.abs(plain - exact).mean()
+
+
+def test_nothing_is_brought_back_where_outputs_are_lost(calibration):
+    graph = float_graph(network(), "portraits")
+    batch = np.stack(readable(calibration_pictures(calibration)))
+    nothing = dict.fromkeys(tensor_ranges(graph, [batch]), (0.0, 1e-06))
+    assert corrected(graph, Quantization(nothing), [batch]).gains == {"logits": 1.0}
 
 
 def test_harm_is_where_it_was_made(calibration):

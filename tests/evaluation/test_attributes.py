@@ -88,6 +88,8 @@ def test_the_command_on_real_photographs(mien, tmp_path):
     assert out["gender"]["accuracy"] == 1.0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "group: White" in page.read_text()
+    rounded = json.loads(mien("evaluate", "attributes", tmp_path, "--json", "--precision", "int8").stdout)
+    assert 0 < abs(rounded["age"]["mae"] - out["age"]["mae"]) < 1.5
     (tmp_path / "40_0_0_2000.jpg").write_bytes(b"no picture")
     done = mien("evaluate", "attributes", tmp_path)
     assert done.returncode == 2

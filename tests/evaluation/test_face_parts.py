@@ -129,7 +129,9 @@ def test_the_command_writes_and_shows_its_report(mien, tmp_path, portrait, astro
     for label, path in {"closed": portrait, "open": astronaut}.items():
         image = load_image(path)
         (tmp_path / "m" / label).mkdir(parents=True)
-        Image.fromarray(face_parts.mouths(image, find(image).largest(), crop)[0]).save(tmp_path / "m" / label / "1.png")
+        Image.fromarray(face_parts.mouths([image], [find(image).largest()], crop)[0][0]).save(
+            tmp_path / "m" / label / "1.png"
+        )
     result = mien("evaluate", "mouth", tmp_path / "m", "--out", tmp_path / "report.json")
     assert result.returncode == 0, result.stderr
     assert b"area under the ROC curve" in result.stdout

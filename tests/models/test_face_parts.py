@@ -130,11 +130,11 @@ def test_crops_show_the_parts_where_the_card_says():
         for value, (x, y) in zip((100, 150, 0, 200, 250), points, strict=True):
             cv2.circle(image, (round(float(x)), round(float(y))), 8, (value,) * 3, -1)
         found = faces(points, size=(400, 400))
-        left = face_parts.left_eyes(image, found, crop_of("eyes"))[0, 14:18, 14:18]
-        right = face_parts.right_eyes(image, found, crop_of("eyes"))[0, 14:18, 14:18]
+        left = face_parts.left_eyes([image], [found], crop_of("eyes"))[0][0, 14:18, 14:18]
+        right = face_parts.right_eyes([image], [found], crop_of("eyes"))[0][0, 14:18, 14:18]
         assert abs(float(left.mean()) - 100) < 3
         assert abs(float(right.mean()) - 150) < 3
-        mouth = face_parts.mouths(image, found, crop_of("mouth"))[0, ..., 0]
+        mouth = face_parts.mouths([image], [found], crop_of("mouth"))[0][0, ..., 0]
         assert mouth[:, :16].max() > 180  # the left corner
         assert mouth[:, 16:].max() > 230  # and the right one
 
@@ -143,7 +143,7 @@ def test_a_right_eye_is_mirrored():
     image = np.zeros((300, 400, 3), np.uint8)
     points = FACE * 100 + [120, 80]
     image[:, 220:] = 255  # the outer half of the right eye
-    crop = face_parts.right_eyes(image, faces(points), crop_of("eyes"))[0, ..., 0]
+    crop = face_parts.right_eyes([image], [faces(points)], crop_of("eyes"))[0][0, ..., 0]
     assert crop[:, :14].min() > 200
     assert crop[:, 18:].max() < 50
 

@@ -68,20 +68,20 @@ def test_layers_that_are_left_out_stay_float(graph, ranges):
     assert sum(len(t.dims) == 4 for t in kept) == 1
 
 
-def test_outputs_are_shifted(graph, ranges):
+def test_outputs_are_scaled_and_shifted(graph, ranges):
     crops = faces(4)[0]
     plain, shifted = (
-        CropClassifier(quantized.quantized(graph, Quantization(ranges, (), shifts)), ONE).logits(crops)
-        for shifts in ({}, {"logits": (0.5, -0.25)})
+        CropClassifier(quantized.quantized(graph, Quantization(ranges, (), gains, shifts)), ONE).logits(crops)
+        for gains, shifts in (({}, {}), ({"logits": 1.5}, {"logits": (0.5, -0.25)}))
     )
-    np.testing.assert_allclose(shifted - plain, np.tile([0.5, -0.25], (8, 1)), atol=1e-5)
+    np.testing.assert_allclose(shifted - 1.5 * plain, np.tile([0.5, -0.25], (8, 1)), atol=1e-5)
 
 
 def test_ranges_survive_a_file(ranges):
-    before = Quantization(ranges, ("y1",), {"logits": (0.5, -0.25)})
+    before = Quantization(ranges, ("y1",), {"logits": 1.01}, {"logits": (0.5, -0.25)}, "abc")
     after = Quantization.from_json(before.to_json())
     assert after.float_layers == ("y1",)
-    assert after.shifts == before.shifts
+    assert (after.gains, after.shifts, after.weights) == (before.gains, before.shifts, before.weights)
     assert after.ranges.keys() == ranges.keys()
     for name, pair in ranges.items():
         np.testing.assert_allclose(after.ranges[name], pair, rtol=1e-4)
@@ -93,11 +93,16 @@ def test_ranges_survive_a_file(ranges):
         "",
         "[]",
         "{}",
-        json.dumps({"schema": 2, "float_layers": [], "ranges": {}, "shifts": {}}),
-        json.dumps({"schema": 1, "float_layers": [], "ranges": {"a": [1]}, "shifts": {}}),
-        json.dumps({"schema": 1, "float_layers": [], "ranges": {"a": [2, 1]}, "shifts": {}}),
-        '{"schema": 1, "float_layers": [], "ranges": {"a": [0, NaN]}, "shifts": {}}',
-        '{"schema": 1, "float_layers": [], "ranges": {}, "shifts": {"logits": [Infinity]}}',
+        json.dumps({"schema": 1, "weights": "", "float_layers": [], "ranges": {}, "gains": {}, "shifts": {}}),
+        json.dumps({"schema": 2, "weights": "", "float_layers": [], "ranges": {}, "shifts": {}}),
+        json.dumps({"schema": 2, "float_layers": [], "ranges": {}, "gains": {}, "shifts": {}}),
+        json.dumps({"schema": 2, "weights": "", "float_layers": [], "ranges": {"a": [1]}, "gains": {}, "shifts": {}}),
+        json.dumps(
+            {"schema": 2, "weights": "", "float_layers": [], "ranges": {"a": [2, 1]}, "gains": {}, "shifts": {}}
+        ),
+        '{"schema": 2, "weights": "", "float_layers": [], "ranges": {"a": [0, NaN]}, "gains": {}, "shifts": {}}',
+        '{"schema": 2, "weights": "", "float_layers": [], "ranges": {}, "gains": {}, "shifts": {"y": [Infinity]}}',
+        '{"schema": 2, "weights": "", "float_layers": [], "ranges": {}, "gains": {"logits": NaN}, "shifts": {}}',
     ],
 )
 def test_damaged_ranges_are_refused(text):

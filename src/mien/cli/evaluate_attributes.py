@@ -31,6 +31,7 @@ def attributes(
     plot: Annotated[Path | None, typer.Option(help="Draw answers against ages here (.png, .svg, .pdf).")] = None,
     threads: options.Threads = 0,
     device: options.Device = "cpu",
+    precision: options.Precision = None,
 ) -> None:
     """How old do faces look, and how is their gender perceived? Errors, overall and by age, gender and group.
 
@@ -48,7 +49,7 @@ def attributes(
 
     check_report(out, (plot,), formats=_FORMATS)
     pictures = open_attributes(data)
-    runtime = RuntimeOptions(threads=threads, device=device)
+    runtime = RuntimeOptions(threads=threads, device=device, precision=options.checked_precision(precision))
     network = load_attributes_network(model or SHIPPED, WeightsStore(progress=DownloadBars()), runtime)
     crop = network.card.crop
     cut = options.face_cut(crop.size, crop.template, threads=threads, device=device)

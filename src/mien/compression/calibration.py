@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mien.datasets import open_image_set
 from mien.datasets.base import ImageSet
@@ -21,6 +22,7 @@ Progress = Callable[[int, int], None]
 MOST = 256
 """Pictures that calibration looks at."""
 _CORRECTED_ON = 12  # batches
+_LARGEST_GAIN = 2.0  # more is no rounding but another network
 FEWEST = 8
 """Fewer say little about the range of a tensor."""
 
@@ -88,11 +90,11 @@ def tensor_ranges(graph: bytes, batches: Sequence[ImageArray], *, progress: Prog
 
 
 def corrected(graph: bytes, quantization: Quantization, batches: Sequence[ImageArray]) -> Quantization:
-    """The same with the shifts that make up for what rounding takes from the outputs (N, K) on average.
+    """The same with the gains and shifts that make up for what rounding takes from the outputs (N, K) on average.
 
     Args:
         graph: of `mien.models.quantized.float_graph`.
-        quantization: without shifts.
+        quantization: without gains and shifts.
         batches: (N, H, W, 3) uint8, as the network gets them; a few pictures do.
     """
     exact, rounded = (
@@ -101,12 +103,20 @@ def corrected(graph: bytes, quantization: Quantization, batches: Sequence[ImageA
     flat = [port.name for port in exact.outputs if len(port.shape) == 2]
     if not flat:  # maps of a detector, in which a face is rare
         return quantization
-    lost: list[list[FloatArray]] = [[] for _ in flat]
-    for batch in batches[:_CORRECTED_ON]:
-        for values, a, b in zip(lost, exact(batch, flat), rounded(batch, flat), strict=True):
-            values.append(a - b)
-    means = [np.concatenate(values).mean(axis=0) for values in lost]
-    return replace(quantization, shifts={name: tuple(map(float, mean)) for name, mean in zip(flat, means, strict=True)})
+    answers = [(exact(batch, flat), rounded(batch, flat)) for batch in batches[:_CORRECTED_ON]]
+    gains, shifts = {}, {}
+    for i, name in enumerate(flat):
+        a, b = (np.concatenate([given[i] for given in side]).astype(np.float64) for side in zip(*answers, strict=True))
+        gains[name] = _gain(a, b)
+        shifts[name] = tuple(map(float, (a - gains[name] * b).mean(axis=0)))
+    return replace(quantization, gains=gains, shifts=shifts)
+
+
+def _gain(exact: npt.NDArray[np.float64], rounded: npt.NDArray[np.float64]) -> float:
+    """By how much outputs shrank, of all K together: a line through what rounding made of them; 1 where none fits."""
+    exact, rounded = exact - exact.mean(axis=0), rounded - rounded.mean(axis=0)
+    along, length = float((exact * rounded).sum()), float((exact**2).sum())
+    return length / along if along * _LARGEST_GAIN > length else 1.0
 
 
 def _extreme(of: Callable[[FloatArray], np.floating], array: FloatArray) -> float:

@@ -1,7 +1,7 @@
 """Eyes and mouth, open or closed: tiny networks on parts of faces, which the detector's landmarks lead to.
 
-Networks are trained by recipes/eyes.py (recipes/eyes.md). Both are classifiers of the classes "closed" and "open"; an
-eye on the right of the picture is shown to its network mirrored, so that it sees one kind of eye only.
+Networks are trained by recipes/face_parts.py (recipes/eyes.md). Both are classifiers of the classes "closed" and
+"open"; an eye on the right of the picture is shown to its network mirrored, so that it sees one kind of eye only.
 """
 
 from __future__ import annotations
@@ -61,10 +61,7 @@ class EyeStates:
             ModelError: the network fails, or gives what are no scores.
         """
         crop = self.network.card.crop
-        sides = [
-            chance_open(self.network, [cut(i, f, crop) for i, f in zip(images, faces, strict=True)])
-            for cut in (left_eyes, right_eyes)
-        ]
+        sides = [chance_open(self.network, cut(images, faces, crop)) for cut in (left_eyes, right_eyes)]
         return [f.with_answers(eyes=Eyes(left, right)) for f, left, right in zip(faces, *sides, strict=True)]
 
 
@@ -87,25 +84,25 @@ class MouthStates:
     def __call__(self, images: Sequence[ImageArray], faces: Sequence[Faces]) -> list[Faces]:
         """As `EyeStates.__call__`, for mouths."""
         crop = self.network.card.crop
-        found = chance_open(self.network, [mouths(i, f, crop) for i, f in zip(images, faces, strict=True)])
+        found = chance_open(self.network, mouths(images, faces, crop))
         return [f.with_answers(mouths=Mouths(chances)) for f, chances in zip(faces, found, strict=True)]
 
 
-def left_eyes(image: ImageArray, faces: Faces, crop: CropSpec) -> ImageArray:
-    """(N, S, S, 3) uint8: the eyes on the left of the picture, as a card's crop frames them."""
-    return _cut(image, faces, crop.template_array(), crop.size, _LEFT_EYE)
+def left_eyes(images: Sequence[ImageArray], faces: Sequence[Faces], crop: CropSpec) -> list[ImageArray]:
+    """The eyes on the left of each picture, as a card's crop frames them: (N, S, S, 3) uint8 of its N faces."""
+    return _cut(images, faces, crop.template_array(), crop.size, _LEFT_EYE)
 
 
-def right_eyes(image: ImageArray, faces: Faces, crop: CropSpec) -> ImageArray:
+def right_eyes(images: Sequence[ImageArray], faces: Sequence[Faces], crop: CropSpec) -> list[ImageArray]:
     """The same of the eyes on the right, mirrored."""
     template = crop.template_array()[_OTHER_SIDE]
     template[:, 0] = crop.size - 1 - template[:, 0]
-    return np.ascontiguousarray(_cut(image, faces, template, crop.size, _RIGHT_EYE)[:, :, ::-1])
+    return [eyes[:, :, ::-1] for eyes in _cut(images, faces, template, crop.size, _RIGHT_EYE)]
 
 
-def mouths(image: ImageArray, faces: Faces, crop: CropSpec) -> ImageArray:
-    """(N, S, S, 3) uint8: the mouths."""
-    return _cut(image, faces, crop.template_array(), crop.size, _MOUTH)
+def mouths(images: Sequence[ImageArray], faces: Sequence[Faces], crop: CropSpec) -> list[ImageArray]:
+    """The mouths, likewise."""
+    return _cut(images, faces, crop.template_array(), crop.size, _MOUTH)
 
 
 def part_transforms(faces: Faces, template: FloatArray, size: int, centre: Sequence[int]) -> Transforms:
@@ -139,8 +136,18 @@ def chance_open(network: CropClassifier, crops: Sequence[ImageArray]) -> list[Fl
     return np.split(chances, np.cumsum([len(stack) for stack in crops])[:-1])
 
 
-def _cut(image: ImageArray, faces: Faces, template: FloatArray, size: int, centre: Sequence[int]) -> ImageArray:
-    return align.extract_crops(image, part_transforms(faces, template, size, centre), size)
+def _cut(
+    images: Sequence[ImageArray], faces: Sequence[Faces], template: FloatArray, size: int, centre: Sequence[int]
+) -> list[ImageArray]:
+    """Of all pictures; their transforms are found together, which takes no longer than for one."""
+    if not faces:
+        return []
+    boxes, scores, landmarks = (
+        np.concatenate([getattr(f, n) for f in faces]) for n in ("boxes", "scores", "landmarks")
+    )
+    transforms = part_transforms(Faces(boxes, scores, landmarks, faces[0].image_size), template, size, centre)
+    each = np.split(transforms, np.cumsum([len(f) for f in faces])[:-1])
+    return [align.extract_crops(image, part, size) for image, part in zip(images, each, strict=True)]
 
 
 def check_part(card: ClassifierCard, part: Part) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from mien.errors import MienError, ModelError
 from mien.models import _onnx
+from mien.models.rounding import reround
 from mien.models.runtime import Session, folded
 
 LAYERS = ("Conv", "Gemm", "MatMul")
@@ -29,7 +30,7 @@ _BETWEEN = (
     "Transpose",
 )  # what integers can pass through between two layers
 _OPSET = 17
-_SCHEMA = 1
+_SCHEMA = 2
 Ranges = Mapping[str, tuple[float, float]]
 """Lowest and highest value of tensors, by name."""
 
@@ -41,20 +42,25 @@ class Quantization:
     Attributes:
         ranges: of every float tensor of `float_graph`'s graph, seen on calibration pictures.
         float_layers: names of the layers that stay in float32.
-        shifts: what is added to outputs (N, K), by name: K numbers, the mean of what rounding took from them (Nagel et
-            al. 2019, arXiv:1906.04721, correct biases so).
+        gains: what outputs (N, K) are multiplied by, by name, as rounding shrinks them by a percent or so.
+        shifts: what is then added to them: K numbers, the mean of what rounding took (Nagel et al. 2019,
+            arXiv:1906.04721, correct biases so).
+        weights: SHA-256 of the weights that all this was measured with; "" where nobody will ask.
     """
 
     ranges: Ranges
     float_layers: tuple[str, ...] = ()
+    gains: Mapping[str, float] = field(default_factory=dict)
     shifts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    weights: str = ""
 
     def to_json(self) -> str:
         """As text that `from_json` reads; five digits, which is more than 8 bits can use."""
         ranges = {name: [float(f"{low:.5g}"), float(f"{high:.5g}")] for name, (low, high) in self.ranges.items()}
         shifts = {name: [float(f"{value:.5g}") for value in values] for name, values in self.shifts.items()}
-        values = {"schema": _SCHEMA, "float_layers": list(self.float_layers), "ranges": ranges, "shifts": shifts}
-        return json.dumps(values) + "\n"
+        gains = {name: float(f"{gain:.5g}") for name, gain in self.gains.items()}
+        values = {"schema": _SCHEMA, "weights": self.weights, "float_layers": list(self.float_layers), "ranges": ranges}
+        return json.dumps({**values, "gains": gains, "shifts": shifts}) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Quantization:
@@ -66,14 +72,17 @@ class Quantization:
         try:
             values = json.loads(text)
             ranges = {str(name): (float(low), float(high)) for name, (low, high) in values["ranges"].items()}
-            layers = tuple(str(name) for name in values["float_layers"])
+            layers, weights = tuple(str(name) for name in values["float_layers"]), str(values["weights"])
+            gains = {str(name): float(gain) for name, gain in values["gains"].items()}
             shifts = {str(name): tuple(map(float, numbers)) for name, numbers in values["shifts"].items()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError("damaged: not the ranges of a network") from error
-        finite = all(math.isfinite(number) for numbers in shifts.values() for number in numbers)
+        finite = all(
+            map(math.isfinite, [*gains.values(), *(number for numbers in shifts.values() for number in numbers)])
+        )
         if values.get("schema") != _SCHEMA or not finite or not all(map(_is_range, ranges.values())):
             raise ModelError("not the ranges of a network that this version of mien knows")
-        return cls(ranges, layers, shifts)
+        return cls(ranges, layers, gains, shifts, weights)
 
 
 def _is_range(pair: tuple[float, float]) -> bool:
@@ -195,6 +204,7 @@ def quantized(graph: bytes, quantization: Quantization) -> bytes:
     Raises:
         ModelError: ranges are missing, or onnxruntime cannot insert the operators.
     """
+    from onnx import numpy_helper
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -206,6 +216,7 @@ def quantized(graph: bytes, quantization: Quantization) -> bytes:
     kept = set(_named(graph)) - (set(layers(graph)) - set(quantization.float_layers))
     model = _onnx.parsed(graph, "the graph")
     metadata = [(entry.key, entry.value) for entry in model.metadata_props]
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     try:
         with _quietly():
             quantizer = QDQQuantizer(
@@ -226,8 +237,9 @@ def quantized(graph: bytes, quantization: Quantization) -> bytes:
         raise
     except Exception as error:  # it raises what it likes
         raise ModelError(f"onnxruntime cannot quantise the graph: {str(error).strip()[:160]}") from error
+    reround(made.graph, weights)
     for name, shift in quantization.shifts.items():
-        _shift_output(made.graph, name, np.array(shift, np.float32))
+        _correct_output(made.graph, name, quantization.gains.get(name, 1.0), shift)
     del made.metadata_props[:]
     for key, value in metadata:
         made.metadata_props.add(key=key, value=value)
@@ -235,16 +247,18 @@ def quantized(graph: bytes, quantization: Quantization) -> bytes:
     return bytes(made.SerializeToString())
 
 
-def _shift_output(graph: Any, name: str, shift: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-    """Add numbers to an output of a graph."""
+def _correct_output(graph: Any, name: str, gain: float, shift: Sequence[float]) -> None:
+    """Multiply an output of a graph, and add numbers to it."""
     from onnx import helper, numpy_helper
 
-    unshifted = f"{name}_unshifted"
+    rounded, scaled = f"{name}_rounded", f"{name}_scaled"
     for node in graph.node:
-        node.output[:] = [unshifted if output == name else output for output in node.output]
-        node.input[:] = [unshifted if given == name else given for given in node.input]
-    graph.initializer.append(numpy_helper.from_array(shift, f"{name}_shift"))
-    graph.node.append(helper.make_node("Add", [unshifted, f"{name}_shift"], [name], name=f"{name}_shifted"))
+        node.output[:] = [rounded if output == name else output for output in node.output]
+        node.input[:] = [rounded if given == name else given for given in node.input]
+    for what, value in (("gain", gain), ("shift", shift)):
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), f"{name}_{what}"))
+    graph.node.append(helper.make_node("Mul", [rounded, f"{name}_gain"], [scaled], name=scaled))
+    graph.node.append(helper.make_node("Add", [scaled, f"{name}_shift"], [name], name=f"{name}_shifted"))
 
 
 def _only_between_floats(graph: Any, kept: set[str]) -> set[str]:

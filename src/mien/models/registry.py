@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import cast
 
-from mien.errors import MienError, UnknownModelError
+from mien.errors import MienError, ModelError, UnknownModelError
 from mien.models import (
     arcface,
     attributes,
@@ -59,7 +59,7 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
         )
     }
 )
-_QUANTIZER_VERSION = 1  # raised when `mien.models.quantized` makes other files of the same ranges
+_QUANTIZER_VERSION = 2  # raised when `mien.models.quantized` makes other files of the same ranges
 _OWN_FILE = "arcface:"
 _OWN_CLASSIFIER = "expression:"
 _OWN_ATTRIBUTES = "attributes:"
@@ -164,7 +164,7 @@ def int8_form(model: ModelEntry, ranges: Path, store: WeightsStore) -> Path:
         store: where its weights are.
 
     Raises:
-        ModelError: the ranges are those of another graph.
+        ModelError: the ranges are those of another graph, or of other weights.
         WeightsError: its weights cannot be had.
     """
     text = ranges.read_text(encoding="utf-8")
@@ -172,8 +172,11 @@ def int8_form(model: ModelEntry, ranges: Path, store: WeightsStore) -> Path:
     def build(data: bytes) -> bytes:
         from mien.models.quantized import Quantization, float_graph, quantized
 
+        quantization = Quantization.from_json(text)
+        if quantization.weights != model.record.weights.sha256:
+            raise ModelError(f"{ranges.name} is of other weights: make it again with recipes/int8_ranges.py")
         converted = data if model.convert is None else model.convert(data)
-        return quantized(float_graph(converted, model.record.name), Quantization.from_json(text))
+        return quantized(float_graph(converted, model.record.name), quantization)
 
     made_by = f"{model.converter_version or 0}-{_QUANTIZER_VERSION}-{sha256(text.encode()).hexdigest()[:8]}"
     return store.derived(model.record.weights, ".int8.onnx", made_by, build)

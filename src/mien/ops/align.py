@@ -6,6 +6,7 @@ picture coordinates to crop coordinates: crop = M[:, :2] @ xy + M[:, 2].
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -123,19 +124,25 @@ def _region(image: ImageArray, transform: Transforms, size: int) -> tuple[ImageA
 
     Cut out even where nothing is reduced: OpenCV 4 warps no picture of 32,768 pixels or more a side.
     """
-    scale = float(np.hypot(transform[0, 0], transform[1, 0]))  # crop pixels per picture pixel
-    factor = max(int(1.0 / scale), 1)
+    (a, b, c), (d, e, f) = transform.tolist()  # plain numbers: arrays of a few take ten times as long
+    factor = max(int(1.0 / math.hypot(a, d)), 1)  # picture pixels per crop pixel
     height, width = image.shape[:2]
-    corners = np.array([[[0, 0], [size, 0], [size, size], [0, size]]], dtype=np.float64)
-    outline = apply(invert(transform[None]), corners)[0]
+    corners = [(u - c, v - f) for u in (0, size) for v in (0, size)]
+    xs, ys = ([(p * u + q * v) / (a * e - b * d) for u, v in corners] for p, q in ((e, -b), (-d, a)))
     margin = 2 * factor  # one reduced pixel to interpolate with, one that whole blocks may leave over
-    x1, y1 = np.clip(np.floor(outline.min(axis=0)) - margin, 0, [width - 1, height - 1]).astype(int)
-    x2, y2 = np.clip(np.ceil(outline.max(axis=0)) + margin, 1, [width, height]).astype(int)
+    x1, x2 = _within(min(xs) - margin, max(xs) + margin, width)
+    y1, y2 = _within(min(ys) - margin, max(ys) + margin, height)
     columns, rows = max((x2 - x1) // factor, 1), max((y2 - y1) // factor, 1)
     region = image[y1 : min(y1 + rows * factor, height), x1 : min(x1 + columns * factor, width)]
     step_x, step_y = region.shape[1] / columns, region.shape[0] / rows
     # picture = step * reduced + (step - 1) / 2 + corner: pixel centres at integers in both
-    back = np.array([[step_x, 0, (step_x - 1) / 2 + x1], [0, step_y, (step_y - 1) / 2 + y1], [0, 0, 1]])
+    x, y = (step_x - 1) / 2 + x1, (step_y - 1) / 2 + y1
+    to_crop = np.array([[a * step_x, b * step_y, a * x + b * y + c], [d * step_x, e * step_y, d * x + e * y + f]])
     if factor > 1:
         region = np.asarray(cv2.resize(region, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return region, transform @ back
+    return region, to_crop
+
+
+def _within(low: float, high: float, length: int) -> tuple[int, int]:
+    """Whole pixels from `low` to `high`, at least one of them, all inside a side of the picture."""
+    return int(min(max(math.floor(low), 0), length - 1)), int(min(max(math.ceil(high), 1), length))
