@@ -1,0 +1,367 @@
+"""The only door to PyAV: containers opened with limits, and their pictures made upright RGB.
+
+Files are hostile until decoded. FFmpeg, below PyAV, can read lists of other files and open addresses that a file
+names; here it opens nothing at all: it is handed a file object, its requests for another one are refused, and only
+demuxers and decoders of an allow-list run. Sound is never decoded. The size of a picture is checked before it is
+decoded, and by the decoder itself whenever it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from mien.errors import VideoError
+from mien.types import ImageArray
+from mien.video.losses import Losses
+from mien.video.reading import scaled_size
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+
+__all__ = ["Limits", "Video", "open_video"]
+
+# None of these reads other files. `mov` could (external data references), and has that switched off.
+DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mxf", "nut", "dv", "ivf",
+    "gif", "mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu", "yuv4mpegpipe",
+)  # fmt: skip
+DECODERS = frozenset(
+    {
+        "h264", "hevc", "vvc", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d", "mjpeg", "mpeg1video",
+        "mpeg2video", "mpeg4", "h263", "flv", "msmpeg4", "msmpeg4v2", "msmpeg4v1", "wmv1", "wmv2", "wmv3", "vc1",
+        "theora", "prores", "dnxhd", "dvvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "gif", "png",
+        "wrapped_avframe", "jpeg2000", "cinepak", "svq1", "svq3",
+    }
+)  # fmt: skip
+
+_BUFFER = 1 << 16
+_MOST_FAILURES = 200  # reads in a row that fail: nothing more will come
+_FASTEST = 1000.0  # pictures per second; what claims more has no frame rate in its header
+_OLDEST_RATE = 25.0
+_MOST_STRETCH = 4.0  # sample aspect ratios beyond are damage
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What decoding may cost, and how large its pictures are to be.
+
+    Attributes:
+        max_pixels: larger pictures are refused before they are decoded.
+        longest: pictures are scaled down to this longest side while they are converted; None leaves them.
+        threads: of the decoder.
+        delay: whether the decoder may hold back pictures to work on several at once.
+    """
+
+    max_pixels: int
+    longest: int | None
+    threads: int
+    delay: bool = True
+
+
+def open_video(
+    source: Any,
+    name: str,
+    limits: Limits,
+    losses: Losses,
+    *,
+    format: str | None = None,  # noqa: A002  (PyAV's word)
+    options: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> Video:
+    """Open a container and find its video stream.
+
+    Args:
+        source: a binary file object, from which alone is read; or an address, with `format` and `options` that say
+            which protocols may be used.
+        name: for messages.
+        limits: see `Limits`.
+        losses: told what cannot be decoded.
+        format: demuxer to use rather than the one that fits the content.
+        options: of the demuxer and protocol, beside those that keep files harmless.
+        timeout: seconds that opening and each read may take, for addresses.
+
+    Raises:
+        VideoError: not a video that mien reads, damaged from its beginning, without pictures, or over the limits; or
+            PyAV is not installed.
+    """
+    av = _av()
+    is_address = isinstance(source, str)
+    try:
+        container = av.open(
+            source,
+            "r",
+            format=format,
+            options=_options(limits, options or {}),
+            buffer_size=_BUFFER,
+            timeout=timeout,
+            metadata_errors="replace",
+            io_open=None if is_address else _refuse,
+        )
+    except Exception as error:  # hostile bytes meet nearly every exception there is
+        raise VideoError(f"{name}: {reason(error)}") from error
+    try:
+        return Video(container, name, limits, losses)
+    except BaseException:
+        container.close()
+        raise
+
+
+def reason(error: BaseException) -> str:
+    """What an error of PyAV, or of the system below, means to a user; one line."""
+    import av
+
+    if isinstance(error, av.error.EOFError):
+        return "it ends before the first picture"
+    if isinstance(error, (av.error.InvalidDataError, UnicodeError)):
+        return "not a video that mien reads, or damaged from its beginning"
+    if isinstance(error, (av.error.ArgumentError, _RefusedError)):
+        return "a kind of file that is not read as video (lists that name other files are refused)"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).lower().split())[:160]
+
+
+def _av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise VideoError("reading video needs PyAV: pip install 'mien[video]'") from error
+    return av
+
+
+class _RefusedError(OSError):
+    """A file asked for another one."""
+
+
+def _refuse(url: str, flags: int, options: object) -> NoReturn:
+    raise _RefusedError("a file that refers to others")
+
+
+def _options(limits: Limits, more: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "format_whitelist": ",".join(DEMUXERS),
+        "codec_whitelist": ",".join(sorted(DECODERS)),
+        "protocol_whitelist": "",
+        "enable_drefs": "0",
+        "max_pixels": str(limits.max_pixels),
+        "threads": "1",  # of the decoder that looks at the first pictures to learn what they are
+        **more,
+    }
+
+
+class Video:
+    """An open container with one video stream. For one thread at a time.
+
+    Attributes:
+        format: name of the demuxer.
+        rate: pictures per second, as the file says; None where it says nothing that can be.
+        duration: seconds, as the file says.
+        frames: number of pictures, as the file says.
+    """
+
+    def __init__(self, container: InputContainer, name: str, limits: Limits, losses: Losses) -> None:
+        self._container, self._name, self._losses = container, name, losses
+        stream = _video_stream(container, name)
+        self._stream: Any = stream
+        codec = stream.codec_context
+        _check_size(codec.width, codec.height, limits.max_pixels, name)
+        codec.options = {"max_pixels": str(limits.max_pixels)}
+        codec.thread_count = limits.threads
+        codec.thread_type = "AUTO" if limits.delay else "SLICE"
+        self._max_pixels = limits.max_pixels
+        self._to_rgb = _ToRGB(limits)
+        self.format: str = container.format.name
+        self.rate = _rate(stream)
+        self.frames: int | None = stream.frames if stream.frames > 0 else None
+        self.duration = _duration(container, stream)
+        self._base = stream.time_base or Fraction(1, 1_000_000)
+        self._begin = _begin(container, stream)
+
+    @property
+    def step(self) -> float:
+        """Seconds from one picture to the next where timestamps do not say."""
+        return 1 / (self.rate or _OLDEST_RATE)
+
+    def stamp(self, frame: VideoFrame) -> float | None:
+        """Seconds since the start of the file at which a picture is shown, as the file says."""
+        return None if frame.pts is None else float(frame.pts * (frame.time_base or self._base)) - self._begin
+
+    def seek(self, time: float) -> bool:
+        """Go to a picture that is decodable by itself, at `time` seconds or before; False where that is impossible."""
+        try:
+            self._container.seek(int((time + self._begin) / self._base), stream=self._stream)
+        except (OSError, ValueError, OverflowError):
+            return False
+        return True
+
+    def image(self, frame: VideoFrame) -> ImageArray | None:
+        """(H, W, 3) uint8 RGB, upright; None, and a loss, if it cannot be made."""
+        try:
+            return self._to_rgb(frame, self._stream.sample_aspect_ratio)
+        except Exception:  # as above
+            self._losses.count(*_UNREADABLE, frame.time)
+            return None
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        """Whole pictures in order of display; what cannot be decoded is a loss, and so is a picture with a hole."""
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except Exception as error:  # as above; the decoder goes on with the next packet
+                if not isinstance(error, EOFError):
+                    self._count_undecodable(packet)
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    self._losses.count(*_DAMAGED, self.stamp(frame))
+                else:
+                    yield frame
+
+    def close(self) -> None:
+        """Close it. A file object stays open."""
+        self._container.close()
+
+    def _packets(self) -> Iterator[Any]:
+        """Packets of the stream; a read that fails is tried again behind the damage."""
+        failures = 0
+        while failures < _MOST_FAILURES:
+            try:
+                for packet in self._container.demux(self._stream):
+                    failures = 0
+                    yield packet
+                return
+            except Exception as error:  # as above
+                if not _is_damage(error):
+                    raise
+                failures += 1
+        self._losses.tell("reading stopped: too much of it is damaged")
+
+    def _count_undecodable(self, packet: Any) -> None:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        self._losses.count(*_UNREADABLE, None if stamp is None else float(stamp * self._base) - self._begin)
+
+
+_UNREADABLE = ("1 picture could not be decoded", "{n} pictures could not be decoded")
+_DAMAGED = ("1 picture is damaged, and was left out", "{n} pictures are damaged, and were left out")
+
+
+def _is_damage(error: Exception) -> bool:
+    import av
+
+    return isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError, av.error.BlockingIOError))
+
+
+def _video_stream(container: InputContainer, name: str) -> Any:
+    """The stream to read: the container's best that is no cover of an album."""
+    from av.stream import Disposition
+
+    streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+    if not streams:
+        what = "only sound" if container.streams.audio else "no video"
+        raise VideoError(f"{name}: there is {what} in it")
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    if stream.codec_context is None or stream.codec_context.codec.name not in DECODERS:
+        codec = stream.codec_context.name if stream.codec_context else "unknown"
+        raise VideoError(f"{name}: its coding ({codec}) is not read; convert it to H.264")
+    return stream
+
+
+def _check_size(width: int, height: int, max_pixels: int, name: str) -> None:
+    if width * height > max_pixels:
+        raise VideoError(f"{name}: pictures of {width} x {height} are over the limit of {max_pixels:,} pixels")
+
+
+def _rate(stream: Any) -> float | None:
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate and 0 < rate <= _FASTEST:
+            return float(rate)
+    return None
+
+
+def _duration(container: Any, stream: Any) -> float | None:
+    """Seconds from the start of the file to the end of its last picture, as the file says."""
+    if stream.duration and stream.time_base:
+        begin = float((stream.start_time or 0) * stream.time_base) - _begin(container, stream)
+        duration = begin + float(stream.duration * stream.time_base)
+    else:
+        duration = (container.duration or 0) / 1_000_000
+    return duration if duration > 0 else None
+
+
+def _begin(container: Any, stream: Any) -> float:
+    """Timestamp, in seconds, at which the file begins: of its sound or its pictures, as players count."""
+    if container.start_time is not None:
+        return float(container.start_time / 1_000_000)
+    return float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+
+
+# Decoded pictures -> upright RGB
+
+
+class _ToRGB:
+    """Converts, scales and stretches in one pass, then turns as the display matrix says."""
+
+    def __init__(self, limits: Limits) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()  # keeps its tables from one picture to the next
+        self._longest, self._max_pixels, self._threads = limits.longest, limits.max_pixels, limits.threads
+
+    def __call__(self, frame: VideoFrame, aspect: Fraction | None) -> ImageArray:
+        if frame.width * frame.height > self._max_pixels:
+            raise ValueError("over the limit")
+        width, height = scaled_size(*_stretched(frame, aspect, self._max_pixels), self._longest)
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=self._threads)
+        return _turn(frame)(np.asarray(rgb.to_ndarray(), dtype=np.uint8))
+
+
+def _stretched(frame: VideoFrame, aspect: Fraction | None, max_pixels: int) -> tuple[int, int]:
+    """Size with square pixels, as displayed; nothing is made smaller."""
+    width, height = frame.width, frame.height
+    if not aspect or not 1 / _MOST_STRETCH <= aspect <= _MOST_STRETCH or aspect == 1:
+        return width, height
+    size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    return size if size[0] * size[1] <= max_pixels else (width, height)
+
+
+def _turn(frame: VideoFrame) -> Callable[[ImageArray], ImageArray]:
+    """How to bring a decoded picture upright: the nearest of the eight turns and mirrorings."""
+    from av.sidedata.sidedata import Type
+
+    side_data: Any = frame.side_data
+    data = side_data.get(Type.DISPLAYMATRIX)
+    if data is None or data.buffer_size < 36:
+        return _as_it_is
+    a, b, _, c, d = np.frombuffer(bytes(data)[:20], np.int32).tolist()
+    straight = abs(a) + abs(d) >= abs(b) + abs(c)
+    key = (True, a < 0, d < 0) if straight else (False, c < 0, b < 0)
+    return _TURNS[key]
+
+
+def _as_it_is(image: ImageArray) -> ImageArray:
+    return image
+
+
+def _turned(transpose: bool, flip_x: bool, flip_y: bool) -> Callable[[ImageArray], ImageArray]:
+    def turn(image: ImageArray) -> ImageArray:
+        image = image.transpose(1, 0, 2) if transpose else image
+        return np.ascontiguousarray(image[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+
+    return turn
+
+
+# (whether x stays x, whether the displayed x is mirrored, and the displayed y)
+_TURNS = {
+    (straight, flip_x, flip_y): _turned(not straight, flip_x, flip_y)
+    for straight in (True, False)
+    for flip_x in (True, False)
+    for flip_y in (True, False)
+} | {(True, False, False): _as_it_is}
