@@ -6,9 +6,9 @@ from mien.video.losses import Losses
 
 __all__ = ["Clock"]
 
-_JUMP_BACK = 1.0  # seconds: further back than a slip, a new count begins (files put one behind the other)
+_JUMP_BACK = 1.0  # seconds: further back than a slip, and a new count begins (files put one behind the other)
 _JUMP_AHEAD = 10.0  # seconds beyond the end that the file claims: a damaged timestamp
-_STANDING = 3  # timestamps in a row that do not rise: they say nothing
+_STANDING = 3  # equal timestamps in a row: they say nothing
 _MENDED = (
     "1 timestamp was missing or impossible, and was made from its neighbours",
     "{n} timestamps were missing or impossible, and were made from their neighbours",
@@ -29,7 +29,7 @@ class Clock:
         self._offset = 0.0  # of a count that began anew
         self._last: float | None = None
         self._stamp: float | None = None
-        self._standing = 0
+        self._run = 0  # timestamps mended in a row
 
     def __call__(self, stamp: float | None) -> float:
         """The time of the next picture; `stamp` is what the file says, in seconds, or None."""
@@ -37,6 +37,9 @@ class Clock:
         if time is None:
             self._losses.count(*_MENDED)
             time = self._mended(stamp)
+            self._run += 1
+        else:
+            self._run = 0
         self._last, self._stamp = time, stamp
         return time
 
@@ -52,10 +55,10 @@ class Clock:
     def _mended(self, stamp: float | None) -> float:
         if self._last is None:
             return 0.0
-        self._standing = self._standing + 1 if stamp == self._stamp else 0
-        slipped = stamp is not None and self._last - _JUMP_BACK < stamp + self._offset <= self._last
-        if slipped and self._standing < _STANDING:
-            return self._last + self._step / 2  # the next one is on time again
+        near = stamp is not None and self._last - _JUMP_BACK < stamp + self._offset <= self._last
+        repeated = stamp == self._stamp and self._run < _STANDING
+        if near and (self._run == 0 or repeated):
+            return self._last + self._step / 2  # a slip: the next one is on time again
         time = self._last + self._step
         self._offset = 0.0 if stamp is None else time - stamp
         return time

@@ -40,6 +40,7 @@ DECODERS = frozenset(
     }
 )  # fmt: skip
 
+_UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"})
 _BUFFER = 1 << 16
 _MOST_FAILURES = 200  # reads in a row that fail: nothing more will come
 _FASTEST = 1000.0  # pictures per second; what claims more has no frame rate in its header
@@ -104,7 +105,8 @@ def open_video(
             io_open=None if is_address else _refuse,
         )
     except Exception as error:  # hostile bytes meet nearly every exception there is
-        raise VideoError(f"{name}: {reason(error)}") from error
+        # The error of an address shows the address, with its password.
+        raise VideoError(f"{name}: {reason(error)}") from None if is_address else error
     try:
         return Video(container, name, limits, losses)
     except BaseException:
@@ -124,6 +126,8 @@ def reason(error: BaseException) -> str:
         return "a kind of file that is not read as video (lists that name other files are refused)"
     if isinstance(error, MemoryError):
         return "not enough memory"
+    if isinstance(error, (av.error.ExitError, TimeoutError)):
+        return "no answer in time"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).lower().split())[:160]
 
@@ -160,7 +164,7 @@ class Video:
     """An open container with one video stream. For one thread at a time.
 
     Attributes:
-        format: name of the demuxer.
+        timed: whether its kind of container has timestamps; where not, those there are come from the frame rate.
         rate: pictures per second, as the file says; None where it says nothing that can be.
         duration: seconds, as the file says.
         frames: number of pictures, as the file says.
@@ -176,8 +180,9 @@ class Video:
         codec.thread_count = limits.threads
         codec.thread_type = "AUTO" if limits.delay else "SLICE"
         self._max_pixels = limits.max_pixels
+        self._sized = codec.width > 0
         self._to_rgb = _ToRGB(limits)
-        self.format: str = container.format.name
+        self.timed = container.format.name not in _UNTIMED
         self.rate = _rate(stream)
         self.frames: int | None = stream.frames if stream.frames > 0 else None
         self.duration = _duration(container, stream)
@@ -199,7 +204,7 @@ class Video:
             self._container.seek(int((time + self._begin) / self._base), stream=self._stream)
         except (OSError, ValueError, OverflowError):
             return False
-        return True
+        return self.timed
 
     def image(self, frame: VideoFrame) -> ImageArray | None:
         """(H, W, 3) uint8 RGB, upright; None, and a loss, if it cannot be made."""
@@ -210,26 +215,46 @@ class Video:
             return None
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """Whole pictures in order of display; what cannot be decoded is a loss, and so is a picture with a hole."""
-        for packet in self._packets():
-            try:
-                frames = packet.decode()
-            except Exception as error:  # as above; the decoder goes on with the next packet
-                if not isinstance(error, EOFError):
-                    self._count_undecodable(packet)
-                continue
-            for frame in frames:
-                if frame.is_corrupt:
+        """Whole pictures in order of display; what cannot be decoded is a loss, and so is a picture with a hole.
+
+        Raises:
+            OSError: the file or the connection cannot be read any further.
+        """
+        whole = True  # no damage since the last picture that is decodable by itself
+        for frame in self._decoded():
+            if frame is None or frame.is_corrupt:
+                whole = False
+                if frame is not None:
                     self._losses.count(*_DAMAGED, self.stamp(frame))
-                else:
-                    yield frame
+                continue
+            whole = whole or frame.key_frame
+            if not whole:
+                self._losses.count(*_SMEARED, self.stamp(frame))
+            yield frame
 
     def close(self) -> None:
         """Close it. A file object stays open."""
         self._container.close()
 
+    def _decoded(self) -> Iterator[VideoFrame | None]:
+        """Pictures as the decoder gives them; None for a packet of which it can make nothing."""
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except EOFError:
+                continue
+            except Exception:  # as above; the decoder goes on with the next packet
+                self._count_undecodable(packet)
+                yield None
+                continue
+            yield from frames
+
     def _packets(self) -> Iterator[Any]:
-        """Packets of the stream; a read that fails is tried again behind the damage."""
+        """Packets of the stream; a read that fails is tried again behind the damage.
+
+        Raises:
+            OSError: the file or the connection cannot be read any further.
+        """
         failures = 0
         while failures < _MOST_FAILURES:
             try:
@@ -239,15 +264,21 @@ class Video:
                 return
             except Exception as error:  # as above
                 if not _is_damage(error):
-                    raise
+                    raise OSError(reason(error)) from None
                 failures += 1
         self._losses.tell("reading stopped: too much of it is damaged")
 
     def _count_undecodable(self, packet: Any) -> None:
         stamp = packet.pts if packet.pts is not None else packet.dts
-        self._losses.count(*_UNREADABLE, None if stamp is None else float(stamp * self._base) - self._begin)
+        time = None if stamp is None else float(stamp * self._base) - self._begin
+        limit = "" if self._sized else f"; perhaps they are over the limit of {self._max_pixels:,} pixels"
+        self._losses.count(_UNREADABLE[0] + limit, _UNREADABLE[1] + limit, time)
 
 
+_SMEARED = (
+    "1 picture builds on damaged ones, and may be smeared",
+    "{n} pictures build on damaged ones, and may be smeared",
+)
 _UNREADABLE = ("1 picture could not be decoded", "{n} pictures could not be decoded")
 _DAMAGED = ("1 picture is damaged, and was left out", "{n} pictures are damaged, and were left out")
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from mien.errors import VideoError
 from mien.ops.files import printable
+from mien.video.addresses import HttpFile
 from mien.video.clock import Clock
 from mien.video.container import Limits, Video, open_video
 from mien.video.losses import Losses
@@ -39,48 +40,63 @@ class FileReader:
         VideoError: as `open_video`.
     """
 
-    def __init__(self, file: BinaryIO, name: str, limits: Limits, losses: Losses, *, start: float = 0.0) -> None:
-        self._file, self._losses, self._start = file, losses, start
+    def __init__(
+        self, file: BinaryIO | HttpFile, name: str, limits: Limits, losses: Losses, *, start: float = 0.0
+    ) -> None:
+        self._file, self._name, self._limits = file, name, limits
+        self._losses, self._start = losses, start
         try:
-            self._video: Video = open_video(file, name, limits, losses)
+            self._video = self._open()
         except VideoError as error:
-            raise _told_better(error, file, name) from error
+            raise _told_better(error, file, name) from None
         video = self._video
         self.info = SourceInfo(name, fps=video.rate, duration=video.duration, frames=video.frames)
 
     def __iter__(self) -> Iterator[Picture]:
         """Pictures from about `start` on: earlier ones may come first."""
         video = self._video
-        clock = Clock(self._losses, step=video.step, end=video.duration)
+        clock = Clock(self._losses if video.timed else Losses(), step=video.step, end=video.duration)
         time = None
-        for frame in self._from_start():
-            time = clock(video.stamp(frame))
-            yield Picture(time, partial(video.image, frame))
+        try:
+            for frame in self._from_start():
+                time = clock(self._video.stamp(frame) if video.timed else None)
+                yield Picture(time, partial(self._video.image, frame))
+        except OSError as error:
+            self._losses.tell(f"reading stopped after {time or 0:.1f} s: {error}")
         if time is not None:
             self._tell_short(time + video.step)
+            if not video.timed:
+                self._losses.tell(f"there are no timestamps in it: {1 / video.step:g} pictures per second were assumed")
 
     def interrupt(self) -> None:
-        """Nothing to do: a file does not wait."""
+        """End a read that waits, where the file is one that does."""
+        if isinstance(self._file, HttpFile):
+            self._file.interrupt()
 
     def close(self) -> None:
         """Close the container and its file."""
         self._video.close()
         self._file.close()
 
+    def _open(self) -> Video:
+        self._file.seek(0)
+        return open_video(self._file, self._name, self._limits, self._losses)
+
     def _from_start(self) -> Iterator[Any]:
         """From the last seek that leads to `start` or before it; from the beginning where none does."""
-        for earlier in _EARLIER if self._start > 0 else ():
-            if not self._video.seek(max(0.0, self._start - earlier)):
-                break
-            frames = iter(self._video)
-            first = next(frames, None)
-            stamp = None if first is None else self._video.stamp(first)
-            if stamp is not None and stamp <= self._start + TIME_TOLERANCE:
-                yield first
-                yield from frames
-                return
-        if self._start > 0:
-            self._video.seek(0.0)
+        if self._start > 0 and self._video.timed and self._file.seekable():
+            for earlier in _EARLIER:
+                if not self._video.seek(max(0.0, self._start - earlier)):
+                    break
+                frames = iter(self._video)
+                first = next(frames, None)
+                stamp = None if first is None else self._video.stamp(first)
+                if stamp is not None and stamp <= self._start + TIME_TOLERANCE:
+                    yield first
+                    yield from frames
+                    return
+            self._video.close()
+            self._video = self._open()
         yield from self._video
 
     def _tell_short(self, end: float) -> None:
@@ -109,8 +125,11 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         raise VideoError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}".lower()) from error
 
 
-def _told_better(error: VideoError, file: BinaryIO, name: str) -> VideoError:
+def _told_better(error: VideoError, file: BinaryIO | HttpFile, name: str) -> VideoError:
     """Say more of files whose beginning tells what they are."""
+    if isinstance(file, HttpFile):
+        file.close()
+        return error
     try:
         file.seek(0)
         head = file.read(64)

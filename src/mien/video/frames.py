@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 import os
 import weakref
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from glob import has_magic
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -24,9 +26,12 @@ from mien.models.runtime import default_threads
 from mien.ops.files import is_folder, printable
 from mien.ops.image import MAX_PIXELS
 from mien.types import ImageArray
+from mien.video.addresses import HttpFile, is_address, shown
 from mien.video.buffering import Ahead
+from mien.video.cameras import CameraConnection, camera_number
 from mien.video.container import Limits
 from mien.video.files import TIME_TOLERANCE, FileReader, open_regular
+from mien.video.live import Backoff, Connection, LiveReader, StreamConnection
 from mien.video.losses import Losses
 from mien.video.reading import Picture, Reader, SourceInfo
 from mien.video.sequences import IterableReader, SequenceReader
@@ -72,12 +77,14 @@ def open_frames(
     fps: float = 25.0,
     threads: int = 0,
     max_pixels: int = MAX_PIXELS,
+    timeout: float = 10.0,
+    patience: float = 60.0,
 ) -> FrameSource:
     """Open a source of frames; its first one has been decoded when this returns.
 
     Args:
-        source: path of a video; folder or pattern of pictures; or an iterable of (seconds, picture), with pictures as
-            `load_image` takes them.
+        source: path of a video; folder or pattern of pictures; address of a stream or a video (http, https, rtsp,
+            rtsps); number of a camera; or an iterable of (seconds, picture), with pictures as `load_image` takes them.
         start: seconds; the first frame is the first that is shown then or later, exactly.
         end: seconds; the last frame is the last that is shown before; None reads to the end.
         every: give only every n-th frame.
@@ -86,17 +93,19 @@ def open_frames(
         fps: pictures per second of a folder or pattern.
         threads: threads of the decoder; 0 takes the cores there are.
         max_pixels: larger pictures are refused before they are decoded.
+        timeout: seconds to wait for a connection, and for anything to arrive over it.
+        patience: seconds for which a live source that broke is tried again; then the frames end.
 
     Raises:
         VideoError: nothing can be read from it; one line says why.
         ValueError: an argument that makes no sense.
     """
     selection = _Selection(start, end, every, max_fps)
-    _check(longest=longest, fps=fps, max_pixels=max_pixels)
-    losses = Losses()
-    limits = Limits(max_pixels, longest, threads or default_threads())
-    reader = _reader(source, limits, losses, start=start, fps=fps)
-    return FrameSource(reader, selection, losses)
+    _check(longest=longest, fps=fps, max_pixels=max_pixels, timeout=timeout)
+    opening = _Opening(
+        Limits(max_pixels, longest, threads or default_threads()), start, fps, timeout, Backoff(patience=patience)
+    )
+    return FrameSource(opening.reader(source), selection, opening.losses)
 
 
 class FrameSource:
@@ -251,19 +260,58 @@ def _frames(reader: Reader, selection: _Selection) -> Iterator[Frame]:
             yield Frame(index, picture.time, image)
 
 
-def _reader(source: Source, limits: Limits, losses: Losses, *, start: float, fps: float) -> Reader:
-    if isinstance(source, (str, os.PathLike)):
-        return _path_reader(os.fspath(source), limits, losses, start=start, fps=fps)
-    if isinstance(source, Iterable):
-        return IterableReader(source, "frames", losses, max_pixels=limits.max_pixels, longest=limits.longest)
-    raise VideoError(f"cannot read frames from {type(source).__name__}: pass a path, or pairs of time and picture")
+@dataclass(frozen=True)
+class _Opening:
+    """Finds the reader for a source."""
 
+    limits: Limits
+    start: float
+    fps: float
+    timeout: float
+    backoff: Backoff
+    losses: Losses = field(default_factory=Losses)
 
-def _path_reader(path: str, limits: Limits, losses: Losses, *, start: float, fps: float) -> Reader:
-    from glob import has_magic
-    from pathlib import Path
+    def reader(self, source: Source) -> Reader:
+        number = camera_number(source)
+        if number is not None:
+            return self._live(lambda: CameraConnection(number, self._prompt))
+        if isinstance(source, (str, os.PathLike)):
+            return self._of_path(os.fspath(source))
+        if isinstance(source, Iterable):
+            return IterableReader(
+                source, "frames", self.losses, max_pixels=self.limits.max_pixels, longest=self.limits.longest
+            )
+        raise VideoError(
+            f"cannot read frames from {type(source).__name__}: pass a path, an address, the number of a camera, "
+            "or pairs of a time and a picture"
+        )
 
-    name = printable(path)
-    if is_folder(Path(path)) or (has_magic(path) and not os.path.lexists(path)):
-        return SequenceReader(path, name, losses, fps=fps, max_pixels=limits.max_pixels, longest=limits.longest)
-    return FileReader(open_regular(path), name, limits, losses, start=start)
+    @property
+    def _prompt(self) -> Limits:
+        return replace(self.limits, delay=False)
+
+    def _of_path(self, path: str) -> Reader:
+        if is_address(path):
+            return self._of_address(path)
+        name = printable(path)
+        if is_folder(Path(path)) or (has_magic(path) and not os.path.lexists(path)):
+            most, longest = self.limits.max_pixels, self.limits.longest
+            return SequenceReader(path, name, self.losses, fps=self.fps, max_pixels=most, longest=longest)
+        return FileReader(open_regular(path), name, self.limits, self.losses, start=self.start)
+
+    def _of_address(self, address: str) -> Reader:
+        """HTTP that says how long it is gives a file; what has no end is live, and so is RTSP."""
+        name = shown(address)
+        if address.lower().startswith("rtsp"):
+            return self._live(lambda: self._stream(address, name))
+        file = HttpFile(address, self.timeout)
+        if file.length is not None:
+            return FileReader(file, name, self.limits, self.losses, start=self.start)
+        first = self._stream(file, name)
+        return LiveReader(first, lambda: self._stream(HttpFile(address, self.timeout), name), self.losses, self.backoff)
+
+    def _stream(self, source: HttpFile | str, name: str) -> Connection:
+        return StreamConnection(source, name, self._prompt, self.losses, timeout=self.timeout)
+
+    def _live(self, connect: Callable[[], Connection]) -> Reader:
+        return LiveReader(connect(), connect, self.losses, self.backoff)
