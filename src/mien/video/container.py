@@ -8,6 +8,7 @@ decoded, and by the decoder itself whenever it changes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -42,6 +43,7 @@ DECODERS = frozenset(
 
 _UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"})
 _BUFFER = 1 << 16
+_MATRIX_BYTES = 36
 _MOST_FAILURES = 200  # reads in a row that fail: nothing more will come
 _FASTEST = 1000.0  # pictures per second; what claims more has no frame rate in its header
 _OLDEST_RATE = 25.0
@@ -93,9 +95,10 @@ def open_video(
     """
     av = _av()
     is_address = isinstance(source, str)
+    given = None if is_address else _Input(source)
     try:
         container = av.open(
-            source,
+            given or source,
             "r",
             format=format,
             options=_options(limits, options or {}),
@@ -105,10 +108,11 @@ def open_video(
             io_open=None if is_address else _refuse,
         )
     except Exception as error:  # hostile bytes meet nearly every exception there is
+        why = reason(given.error) if given and given.error else reason(error)
         # The error of an address shows the address, with its password.
-        raise VideoError(f"{name}: {reason(error)}") from None if is_address else error
+        raise VideoError(f"{name}: {why}") from None if is_address else error
     try:
-        return Video(container, name, limits, losses)
+        return Video(container, name, limits, losses, given)
     except BaseException:
         container.close()
         raise
@@ -138,6 +142,40 @@ def _av() -> Any:
     except ImportError as error:
         raise VideoError("reading video needs PyAV: pip install 'mien[video]'") from error
     return av
+
+
+class _Input:
+    """A file object that keeps its errors to itself: one that crosses FFmpeg can get lost, or be printed on the way.
+
+    Attributes:
+        error: what broke reading off; for FFmpeg, the file ends there.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.name = str(getattr(file, "name", ""))
+        self.error: Exception | None = None
+
+    def read(self, size: int) -> bytes:
+        if self.error is not None:
+            return b""
+        try:
+            return bytes(self._file.read(size))
+        except Exception as error:
+            self.error = error
+            return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return int(self._file.seek(offset, whence))
+        except (OSError, ValueError):  # damaged files ask for positions that there are not
+            return -1
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
 
 
 class _RefusedError(OSError):
@@ -170,8 +208,10 @@ class Video:
         frames: number of pictures, as the file says.
     """
 
-    def __init__(self, container: InputContainer, name: str, limits: Limits, losses: Losses) -> None:
-        self._container, self._name, self._losses = container, name, losses
+    def __init__(
+        self, container: InputContainer, name: str, limits: Limits, losses: Losses, given: _Input | None
+    ) -> None:
+        self._container, self._losses, self._input = container, losses, given
         stream = _video_stream(container, name)
         self._stream: Any = stream
         codec = stream.codec_context
@@ -261,11 +301,14 @@ class Video:
                 for packet in self._container.demux(self._stream):
                     failures = 0
                     yield packet
-                return
             except Exception as error:  # as above
                 if not _is_damage(error):
                     raise OSError(reason(error)) from None
                 failures += 1
+                continue
+            if self._input is not None and self._input.error is not None:
+                raise OSError(reason(self._input.error))
+            return
         self._losses.tell("reading stopped: too much of it is damaged")
 
     def _count_undecodable(self, packet: Any) -> None:
@@ -365,16 +408,25 @@ def _stretched(frame: VideoFrame, aspect: Fraction | None, max_pixels: int) -> t
 
 def _turn(frame: VideoFrame) -> Callable[[ImageArray], ImageArray]:
     """How to bring a decoded picture upright: the nearest of the eight turns and mirrorings."""
+    a, b, c, d = _display_matrix(frame)
+    straight = abs(a) + abs(d) >= abs(b) + abs(c)
+    return _TURNS[(True, a < 0, d < 0) if straight else (False, c < 0, b < 0)]
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[float, float, float, float]:
+    """(a, b, c, d): x, y of a picture are displayed in the directions a x + c y, b x + d y."""
     from av.sidedata.sidedata import Type
 
-    side_data: Any = frame.side_data
+    try:
+        side_data: Any = frame.side_data
+    except ValueError:  # data of a kind that PyAV does not know, as EXIF; the angle is known even so
+        turn = math.radians(-frame.rotation)
+        return math.cos(turn), math.sin(turn), -math.sin(turn), math.cos(turn)
     data = side_data.get(Type.DISPLAYMATRIX)
-    if data is None or data.buffer_size < 36:
-        return _as_it_is
+    if data is None or data.buffer_size < _MATRIX_BYTES:
+        return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(bytes(data)[:20], np.int32).tolist()
-    straight = abs(a) + abs(d) >= abs(b) + abs(c)
-    key = (True, a < 0, d < 0) if straight else (False, c < 0, b < 0)
-    return _TURNS[key]
+    return a, b, c, d
 
 
 def _as_it_is(image: ImageArray) -> ImageArray:
