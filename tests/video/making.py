@@ -6,11 +6,14 @@ import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
+from mien.errors import VideoError
 from mien.types import ImageArray
+from mien.video.frames import Frame, open_frames
 
 _BITS = 12
 
@@ -41,6 +44,15 @@ def red_corner(image: ImageArray) -> str:
     redness = image[..., 0].astype(int) - image[..., 1]
     y, x = np.argwhere(redness > 60).mean(0)
     return f"{'upper' if y < height / 2 else 'lower'} {'left' if x < width / 2 else 'right'}"
+
+
+def outcome(path: Path, **options: Any) -> tuple[list[Frame], str]:
+    """The frames of a source, or what is said where there are none."""
+    try:
+        with open_frames(path, **options) as frames:
+            return list(frames), ""
+    except VideoError as error:
+        return [], str(error)
 
 
 def write_video(

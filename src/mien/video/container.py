@@ -44,6 +44,7 @@ DECODERS = frozenset(
 _UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"})
 _BUFFER = 1 << 16
 _MATRIX_BYTES = 36
+_MARGIN = 1 << 20  # pixels: decoders round sizes up before they compare them with their limit
 _MOST_FAILURES = 200  # reads in a row that fail: nothing more will come
 _FASTEST = 1000.0  # pictures per second; what claims more has no frame rate in its header
 _OLDEST_RATE = 25.0
@@ -122,16 +123,20 @@ def reason(error: BaseException) -> str:
     """What an error of PyAV, or of the system below, means to a user; one line."""
     import av
 
-    if isinstance(error, av.error.EOFError):
-        return "it ends before the first picture"
-    if isinstance(error, (av.error.InvalidDataError, UnicodeError)):
-        return "not a video that mien reads, or damaged from its beginning"
-    if isinstance(error, (av.error.ArgumentError, _RefusedError)):
-        return "a kind of file that is not read as video (lists that name other files are refused)"
-    if isinstance(error, MemoryError):
-        return "not enough memory"
-    if isinstance(error, (av.error.ExitError, TimeoutError)):
-        return "no answer in time"
+    meanings: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+        (av.error.EOFError, "it ends before the first picture"),
+        ((av.error.InvalidDataError, UnicodeError), "not a video that mien reads, or damaged from its beginning"),
+        (
+            (av.error.ArgumentError, _RefusedError),
+            "a kind of file that is not read as video (lists that name other files are refused)",
+        ),
+        (av.error.PatchWelcomeError, "of a kind that FFmpeg does not read"),
+        (MemoryError, "not enough memory"),
+        ((av.error.ExitError, TimeoutError), "no answer in time"),
+    )
+    for kind, meaning in meanings:
+        if isinstance(error, kind):
+            return meaning
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).lower().split())[:160]
 
@@ -192,7 +197,7 @@ def _options(limits: Limits, more: Mapping[str, str]) -> dict[str, str]:
         "codec_whitelist": ",".join(sorted(DECODERS)),
         "protocol_whitelist": "",
         "enable_drefs": "0",
-        "max_pixels": str(limits.max_pixels),
+        "max_pixels": str(limits.max_pixels + _MARGIN),
         "threads": "1",  # of the decoder that looks at the first pictures to learn what they are
         **more,
     }
@@ -216,7 +221,7 @@ class Video:
         self._stream: Any = stream
         codec = stream.codec_context
         _check_size(codec.width, codec.height, limits.max_pixels, name)
-        codec.options = {"max_pixels": str(limits.max_pixels)}
+        codec.options = {"max_pixels": str(limits.max_pixels + _MARGIN)}
         codec.thread_count = limits.threads
         codec.thread_type = "AUTO" if limits.delay else "SLICE"
         self._max_pixels = limits.max_pixels
@@ -248,10 +253,15 @@ class Video:
 
     def image(self, frame: VideoFrame) -> ImageArray | None:
         """(H, W, 3) uint8 RGB, upright; None, and a loss, if it cannot be made."""
+        if frame.width * frame.height > self._max_pixels:
+            limit = f"more than {self._max_pixels:,} pixels, and"
+            one, many = f"1 picture has {limit} was left out", f"{{n}} pictures have {limit} were left out"
+            self._losses.count(one, many, self.stamp(frame))
+            return None
         try:
             return self._to_rgb(frame, self._stream.sample_aspect_ratio)
         except Exception:  # as above
-            self._losses.count(*_UNREADABLE, frame.time)
+            self._losses.count(*_UNREADABLE, self.stamp(frame))
             return None
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -329,7 +339,9 @@ _DAMAGED = ("1 picture is damaged, and was left out", "{n} pictures are damaged,
 def _is_damage(error: Exception) -> bool:
     import av
 
-    return isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError, av.error.BlockingIOError))
+    # IndexError: a stream that began in mid-file, which PyAV's loop does not know before it is begun again
+    kinds = (av.error.InvalidDataError, av.error.ArgumentError, av.error.BlockingIOError, IndexError)
+    return isinstance(error, kinds)
 
 
 def _video_stream(container: InputContainer, name: str) -> Any:
@@ -390,8 +402,6 @@ class _ToRGB:
         self._longest, self._max_pixels, self._threads = limits.longest, limits.max_pixels, limits.threads
 
     def __call__(self, frame: VideoFrame, aspect: Fraction | None) -> ImageArray:
-        if frame.width * frame.height > self._max_pixels:
-            raise ValueError("over the limit")
         width, height = scaled_size(*_stretched(frame, aspect, self._max_pixels), self._longest)
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=self._threads)
         return _turn(frame)(np.asarray(rgb.to_ndarray(), dtype=np.uint8))

@@ -100,8 +100,9 @@ class FileReader:
         yield from self._video
 
     def _tell_short(self, end: float) -> None:
-        claimed = self.info.duration
-        if claimed is not None and end < claimed - max(_SHORT, 2 * self._video.step):
+        by_count = (self.info.frames or 0) * self._video.step  # the duration may have been corrected by the file's size
+        claimed = max(self.info.duration or 0.0, by_count if self.info.fps else 0.0)
+        if end < claimed - max(_SHORT, 2 * self._video.step):
             self._losses.tell(f"it ends at {end:.1f} s, of the {claimed:.1f} s that it claims")
 
 

@@ -50,4 +50,5 @@ def _counted(one: str, many: str, n: int, first: float | None) -> str:
     text = one if n == 1 else many.format(n=f"{n:,}")
     if first is None:
         return text
+    first = max(0.0, first)
     return f"{text} (at {first:.1f} s)" if n == 1 else f"{text} (the first at {first:.1f} s)"
