@@ -23,13 +23,14 @@ class Server:
     """Serves on one port of this machine, over all its lives.
 
     /stream is motion JPEG of numbered pictures, `fps` a second, `pictures` of them; /silent takes a request and never
-    answers; /stalls gives five pictures and then nothing; /secret is /stream behind a password (user, pass word);
-    /away leads to `away`; anything else is a file of `files`.
+    answers; /trickles gives a byte now and then; /stalls gives five pictures and then nothing; /secret is /stream
+    behind a password (user, pass word); /away leads to `away`; anything else is a file of `files`, with a `pause` of
+    seconds every 4 kB, in parts if `ranges`.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None, *, fps: float = 50, pictures: int = 10**9) -> None:
         self.files, self.fps, self.pictures = files or {}, fps, pictures
-        self.ranges, self.away = True, ""
+        self.ranges, self.away, self.pause = True, "", 0.0
         self.requests: list[str] = []
         self._number = 0
         self._server: _Server | None = None
@@ -100,6 +101,7 @@ def _handler(owner: Server) -> type[BaseHTTPRequestHandler]:
             answers: dict[str, Callable[[], None]] = {
                 "stream": lambda: self._stream(owner.pictures),
                 "silent": self._wait,
+                "trickles": self._trickle,
                 "stalls": lambda: self._stream(5, stall=True),
                 "secret": self._secret,
                 "away": self._away,
@@ -111,6 +113,12 @@ def _handler(owner: Server) -> type[BaseHTTPRequestHandler]:
 
         def _wait(self) -> None:
             self.server.dead.wait(60)
+
+        def _trickle(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            while not self.server.dead.wait(0.05):
+                self.wfile.write(b"-")
 
         def _stream(self, count: int, *, stall: bool = False) -> None:
             self.send_response(200)
@@ -158,5 +166,6 @@ def _handler(owner: Server) -> type[BaseHTTPRequestHandler]:
                 if self.server.dead.is_set():
                     return
                 self.wfile.write(data[begin : begin + 4096])
+                time.sleep(owner.pause)
 
     return Handler

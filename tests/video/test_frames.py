@@ -149,6 +149,16 @@ def test_seeking_does_not_decode_what_lies_before(clip, videos):
     assert time.perf_counter() - begin < whole / 2
 
 
+def test_pictures_that_lead_a_start_are_no_losses(tmp_path):
+    """Open groups of pictures: behind the one at which decoding begins come some that build on what was before it."""
+    options = {"g": "12", "bf": "3", "preset": "medium", "x264-params": "open-gop=1:scenecut=0"}
+    path = write_numbered(tmp_path / "open.mkv", 100, options=options)
+    for first in range(20, 80, 3):
+        with open_frames(path, start=first / 25, end=(first + 2) / 25) as frames:
+            assert [number_of(frame.image) for frame in frames] == [first, first + 1]
+            assert frames.losses == ()
+
+
 def test_nothing_between_start_and_end(clip):
     with pytest.raises(VideoError, match=r"no picture between 9 s and its end, it lasts 4\.0 s"):
         open_frames(clip, start=9)
@@ -271,12 +281,14 @@ def test_8k(tmp_path):
 def test_clear_answers_for_what_is_no_video(tmp_path, portrait):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video\n" * 100)
+    (tmp_path / "photo.mp4").write_bytes(b"\0\0\0\x18ftypheic" + bytes(1000))
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     cases = {
         tmp_path / "none.mp4": "no such file",
         tmp_path / "empty.mp4": "the file is empty",
         tmp_path / "text.mp4": "not a video that mien reads, or damaged from its beginning",
+        tmp_path / "photo.mp4": "a picture, not a video",
         tmp_path / "folder": "there are no pictures in it",
         tmp_path / "pipe": "is a pipe or a device, not a regular file",
         portrait: "a picture, not a video; give a folder of pictures, or use mien analyze",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import resource
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from mien.errors import VideoError
@@ -70,6 +74,60 @@ def test_external_media_of_quicktime_is_not_read(tmp_path):
     got, said = outcome(path)
     assert "\n" not in said
     assert bool(said) != bool(got)
+
+
+class Bits:
+    """Writes bits as the headers of H.264 have them."""
+
+    def __init__(self) -> None:
+        self._bits = ""
+
+    def plain(self, value: int, count: int) -> Bits:
+        self._bits += format(value, f"0{count}b")
+        return self
+
+    def golomb(self, *values: int) -> Bits:
+        for value in values:
+            self._bits += "0" * ((value + 1).bit_length() - 1) + format(value + 1, "b")
+        return self
+
+    def done(self) -> bytes:
+        bits = self._bits + "1" + "0" * (-(len(self._bits) + 1) % 8)
+        data = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
+        return re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", data)
+
+
+def claim(side: int) -> bytes:
+    """A few hundred bytes of H.264 that claim to be a picture of `side` x `side` pixels."""
+    blocks = side // 16 - 1
+    sequence = Bits().golomb(0, 0, 2, 1).plain(0, 1).golomb(blocks, blocks).plain(0b1100, 4).done()
+    picture = Bits().golomb(0, 0).plain(0, 2).golomb(0, 0, 0).plain(0, 3).golomb(0, 0, 0).plain(0, 3).done()
+    slices = Bits().golomb(0, 7, 0).plain(0, 4).golomb(0).plain(0, 2).golomb(0).done() + b"\x55\xaa" * 200
+    units = b"\x67\x42\x00\x33" + sequence, b"\x68" + picture, b"\x65" + slices
+    return b"".join(b"\0\0\0\1" + unit for unit in units)
+
+
+@pytest.mark.parametrize("suffix", [".h264", ".ts"])
+def test_a_small_file_cannot_claim_memory(tmp_path, suffix):
+    path = tmp_path / f"bomb{suffix}"
+    if suffix == ".h264":
+        path.write_bytes(claim(16384) * 20)
+    else:
+        with av.open(path, "w") as out:
+            stream = out.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for i in range(20):
+                packet = av.Packet(claim(16384))
+                packet.pts = packet.dts = i * 3600
+                packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 90_000), stream, True
+                out.mux(packet)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(VideoError, match="perhaps they are over the limit of 100,000,000 pixels"):
+        open_frames(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024  # kilobytes
+    path.write_bytes(claim(640) * 20)  # the same with a size that may be: it gets as far as the pictures themselves
+    with pytest.raises(VideoError, match="20 pictures are damaged"):
+        open_frames(path)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -26,6 +27,7 @@ _SCHEMES = ("http", "https", "rtsp", "rtsps")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SKIP = 1 << 18  # bytes: to read over so many takes no longer than to ask anew
 _TRIES = 5
+_OPENING = 3  # times the time-out: what recognising a stream may take in all
 _PARTIAL = 206
 _BAD = (OSError, http.client.HTTPException, ValueError)
 """What reading from a connection raises; ValueError where it was closed at the same time."""
@@ -76,14 +78,20 @@ class HttpFile(io.RawIOBase):
         self._open = _opener(address, self._sockets.add)
         self._at = 0  # of the file object
         self._arrived = 0  # of the connection
+        self._deadline: float | None = time.monotonic() + _OPENING * timeout
+        self._response: http.client.HTTPResponse | None = None
         try:
-            self._response: http.client.HTTPResponse | None = self._request(0)
+            self._response = self._request(0)
         except _BAD as error:
             raise VideoError(f"{self.name}: {_why(error)}") from None
         headers = self._response.headers
         length = headers.get("Content-Length", "")
         self.length = int(length) if length.isdecimal() else None
         self._ranges = self.length is not None and headers.get("Accept-Ranges", "").lower() == "bytes"
+
+    def opened(self) -> None:
+        """Say that what is in it was recognised; until then, a server that trickles is given up."""
+        self._deadline = None
 
     def readable(self) -> bool:
         """Always."""
@@ -111,6 +119,8 @@ class HttpFile(io.RawIOBase):
         """
         if self.length is not None and self._at >= self.length:
             return b""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TimeoutError
         for attempt in range(_TRIES):
             if self._stop.is_set():
                 return b""

@@ -37,7 +37,7 @@ DECODERS = frozenset(
         "h264", "hevc", "vvc", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d", "mjpeg", "mpeg1video",
         "mpeg2video", "mpeg4", "h263", "flv", "msmpeg4", "msmpeg4v2", "msmpeg4v1", "wmv1", "wmv2", "wmv3", "vc1",
         "theora", "prores", "dnxhd", "dvvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "gif", "png",
-        "wrapped_avframe", "jpeg2000", "cinepak", "svq1", "svq3",
+        "jpeg2000", "cinepak", "svq1", "svq3",
     }
 )  # fmt: skip
 
@@ -211,6 +211,8 @@ class Video:
         rate: pictures per second, as the file says; None where it says nothing that can be.
         duration: seconds, as the file says.
         frames: number of pictures, as the file says.
+        ends: seconds at which it ends, as the file says.
+        since: seconds before which nothing counts as lost: it is not wanted.
     """
 
     def __init__(
@@ -231,6 +233,10 @@ class Video:
         self.rate = _rate(stream)
         self.frames: int | None = stream.frames if stream.frames > 0 else None
         self.duration = _duration(container, stream)
+        self.ends = self.duration or 0.0
+        if container.format.name == "avi":  # whose duration was corrected by the size of the file
+            self.ends = max(self.ends, (self.frames or 0) * self.step)
+        self.since = 0.0
         self._base = stream.time_base or Fraction(1, 1_000_000)
         self._begin = _begin(container, stream)
 
@@ -255,13 +261,13 @@ class Video:
         """(H, W, 3) uint8 RGB, upright; None, and a loss, if it cannot be made."""
         if frame.width * frame.height > self._max_pixels:
             limit = f"more than {self._max_pixels:,} pixels, and"
-            one, many = f"1 picture has {limit} was left out", f"{{n}} pictures have {limit} were left out"
-            self._losses.count(one, many, self.stamp(frame))
+            kind = f"1 picture has {limit} was left out", f"{{n}} pictures have {limit} were left out"
+            self._lose(kind, self.stamp(frame))
             return None
         try:
             return self._to_rgb(frame, self._stream.sample_aspect_ratio)
         except Exception:  # as above
-            self._losses.count(*_UNREADABLE, self.stamp(frame))
+            self._lose(_UNREADABLE, self.stamp(frame))
             return None
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -275,11 +281,11 @@ class Video:
             if frame is None or frame.is_corrupt:
                 whole = False
                 if frame is not None:
-                    self._losses.count(*_DAMAGED, self.stamp(frame))
+                    self._lose(_DAMAGED, self.stamp(frame))
                 continue
             whole = whole or frame.key_frame
             if not whole:
-                self._losses.count(*_SMEARED, self.stamp(frame))
+                self._lose(_SMEARED, self.stamp(frame))
             yield frame
 
     def close(self) -> None:
@@ -325,7 +331,11 @@ class Video:
         stamp = packet.pts if packet.pts is not None else packet.dts
         time = None if stamp is None else float(stamp * self._base) - self._begin
         limit = "" if self._sized else f"; perhaps they are over the limit of {self._max_pixels:,} pixels"
-        self._losses.count(_UNREADABLE[0] + limit, _UNREADABLE[1] + limit, time)
+        self._lose((_UNREADABLE[0] + limit, _UNREADABLE[1] + limit), time)
+
+    def _lose(self, kind: tuple[str, str], time: float | None) -> None:
+        if time is None or time >= self.since:
+            self._losses.count(*kind, time)
 
 
 _SMEARED = (

@@ -45,10 +45,15 @@ class FileReader:
     ) -> None:
         self._file, self._name, self._limits = file, name, limits
         self._losses, self._start = losses, start
+        head = _head(file)
         try:
+            _check_is_no_picture(head, name)
             self._video = self._open()
         except VideoError as error:
-            raise _told_better(error, file, name) from None
+            file.close()
+            raise _told_better(error, head, name) from None
+        if isinstance(file, HttpFile):
+            file.opened()
         video = self._video
         self.info = SourceInfo(name, fps=video.rate, duration=video.duration, frames=video.frames)
 
@@ -80,7 +85,9 @@ class FileReader:
 
     def _open(self) -> Video:
         self._file.seek(0)
-        return open_video(self._file, self._name, self._limits, self._losses)
+        video = open_video(self._file, self._name, self._limits, self._losses)
+        video.since = self._start - TIME_TOLERANCE
+        return video
 
     def _from_start(self) -> Iterator[Any]:
         """From the last seek that leads to `start` or before it; from the beginning where none does."""
@@ -100,8 +107,7 @@ class FileReader:
         yield from self._video
 
     def _tell_short(self, end: float) -> None:
-        by_count = (self.info.frames or 0) * self._video.step  # the duration may have been corrected by the file's size
-        claimed = max(self.info.duration or 0.0, by_count if self.info.fps else 0.0)
+        claimed = self._video.ends
         if end < claimed - max(_SHORT, 2 * self._video.step):
             self._losses.tell(f"it ends at {end:.1f} s, of the {claimed:.1f} s that it claims")
 
@@ -126,20 +132,27 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         raise VideoError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}".lower()) from error
 
 
-def _told_better(error: VideoError, file: BinaryIO | HttpFile, name: str) -> VideoError:
-    """Say more of files whose beginning tells what they are."""
+def _head(file: BinaryIO | HttpFile) -> bytes:
+    """How a file begins; nothing of one that lies elsewhere."""
     if isinstance(file, HttpFile):
-        file.close()
-        return error
-    try:
-        file.seek(0)
-        head = file.read(64)
-    except (OSError, ValueError):
-        return error
-    finally:
-        file.close()
+        return b""
+    file.seek(0)
+    return file.read(64)
+
+
+def _check_is_no_picture(head: bytes, name: str) -> None:
+    """Refuse pictures in boxes, whose tiles FFmpeg would take for videos."""
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"avif"):
+        raise VideoError(f"{name}: {_A_PICTURE}")
+
+
+def _told_better(error: VideoError, head: bytes, name: str) -> VideoError:
+    """Say more of files whose beginning tells what they are."""
     if head[4:8] == b"ftyp" and "damaged" in str(error):
         return VideoError(f"{name}: the recording was never finished, or its end is missing: no index (moov) in it")
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")) or head[8:12] == b"WEBP":
-        return VideoError(f"{name}: a picture, not a video; give a folder of pictures, or use mien analyze")
+        return VideoError(f"{name}: {_A_PICTURE}")
     return error
+
+
+_A_PICTURE = "a picture, not a video; give a folder of pictures, or use mien analyze"

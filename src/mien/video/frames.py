@@ -231,7 +231,7 @@ class _Selection:
         """Those wanted, numbered."""
         index, slot = -1, -1
         for picture in pictures:
-            if picture.time < self.start - TIME_TOLERANCE:
+            if self.start > 0 and picture.time < self.start - TIME_TOLERANCE:
                 continue
             if self.end is not None and picture.time >= self.end - TIME_TOLERANCE:
                 return

@@ -203,6 +203,7 @@ class StreamConnection:
                 )
             else:
                 self._video = open_video(source, name, limits, losses, options=_PROMPT)
+                source.opened()
         except VideoError:
             self._close_file()
             raise

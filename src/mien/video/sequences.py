@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,8 @@ class IterableReader:
         """End a generator."""
         close = getattr(self._pairs, "close", None)
         if callable(close) and hasattr(self._pairs, "send"):
-            close()
+            with suppress(ValueError):  # it runs, in another thread, and is not asked for more
+                close()
 
     def _load(self, source: Any, time: float) -> ImageArray | None:
         try:
