@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import resource
+import struct
 import subprocess
 import sys
 import threading
@@ -249,6 +250,22 @@ def test_size_that_changes_in_mid_file(tmp_path):
     assert got[-1].time == pytest.approx(1.56, abs=0.05)
 
 
+def test_a_video_that_was_trimmed(tmp_path):
+    """Telephones cut by an edit list: the pictures before and after stay in the file, and are not shown."""
+    path = write_numbered(tmp_path / "a.mp4", 100, options={"g": "20"})
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    begin = int.from_bytes(data[at + 4 : at + 8], "big")
+    data[at : at + 8] = struct.pack(">II", 2000, begin + 12800)  # 2 s, from 1 s on
+    path.write_bytes(data)
+    with open_frames(path) as frames:
+        got = list(frames)
+        assert frames.losses == ()
+    assert [number_of(frame.image) for frame in got] == list(range(25, 75))
+    assert [frame.time for frame in got] == pytest.approx([i / 25 for i in range(50)])
+    assert numbers(path, start=0.4, end=0.48) == [35, 36]
+
+
 def test_pixels_that_are_not_square(tmp_path):
     path = tmp_path / "wide.mkv"
     with av.open(path, "w") as out:
@@ -373,6 +390,20 @@ def test_a_slow_taker_gets_every_frame_of_a_file(clip):
             time.sleep(0.002)
         assert frames.dropped == 0
     assert got == list(range(50))
+
+
+def test_threads_are_as_many_as_asked(videos):
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        pytest.skip("this system does not list threads")
+    path = write_numbered(videos / "threads.mp4", 200, width=192, height=128)
+    counts = {}
+    for threads in (1, 4):
+        before = len(list(tasks.iterdir()))
+        with open_frames(path, threads=threads):
+            counts[threads] = len(list(tasks.iterdir())) - before
+    assert counts[1] == 1  # the reader
+    assert counts[4] > 4
 
 
 def test_closed_by_another_thread(clip):

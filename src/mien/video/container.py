@@ -8,18 +8,15 @@ decoded, and by the decoder itself whenever it changes.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
-
 from mien.errors import VideoError
 from mien.types import ImageArray
 from mien.video.losses import Losses
-from mien.video.reading import scaled_size
+from mien.video.upright import ToRGB
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -43,12 +40,10 @@ DECODERS = frozenset(
 
 _UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"})
 _BUFFER = 1 << 16
-_MATRIX_BYTES = 36
 _MARGIN = 1 << 20  # pixels: decoders round sizes up before they compare them with their limit
 _MOST_FAILURES = 200  # reads in a row that fail: nothing more will come
 _FASTEST = 1000.0  # pictures per second; what claims more has no frame rate in its header
 _OLDEST_RATE = 25.0
-_MOST_STRETCH = 4.0  # sample aspect ratios beyond are damage
 
 
 @dataclass(frozen=True)
@@ -228,7 +223,7 @@ class Video:
         codec.thread_type = "AUTO" if limits.delay else "SLICE"
         self._max_pixels = limits.max_pixels
         self._sized = codec.width > 0
-        self._to_rgb = _ToRGB(limits)
+        self._to_rgb = ToRGB(limits.longest, limits.max_pixels, limits.threads)
         self.timed = container.format.name not in _UNTIMED
         self.rate = _rate(stream)
         self.frames: int | None = stream.frames if stream.frames > 0 else None
@@ -397,74 +392,3 @@ def _begin(container: Any, stream: Any) -> float:
     if container.start_time is not None:
         return float(container.start_time / 1_000_000)
     return float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
-
-
-# Decoded pictures -> upright RGB
-
-
-class _ToRGB:
-    """Converts, scales and stretches in one pass, then turns as the display matrix says."""
-
-    def __init__(self, limits: Limits) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._reformatter = VideoReformatter()  # keeps its tables from one picture to the next
-        self._longest, self._max_pixels, self._threads = limits.longest, limits.max_pixels, limits.threads
-
-    def __call__(self, frame: VideoFrame, aspect: Fraction | None) -> ImageArray:
-        width, height = scaled_size(*_stretched(frame, aspect, self._max_pixels), self._longest)
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=self._threads)
-        return _turn(frame)(np.asarray(rgb.to_ndarray(), dtype=np.uint8))
-
-
-def _stretched(frame: VideoFrame, aspect: Fraction | None, max_pixels: int) -> tuple[int, int]:
-    """Size with square pixels, as displayed; nothing is made smaller."""
-    width, height = frame.width, frame.height
-    if not aspect or not 1 / _MOST_STRETCH <= aspect <= _MOST_STRETCH or aspect == 1:
-        return width, height
-    size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
-    return size if size[0] * size[1] <= max_pixels else (width, height)
-
-
-def _turn(frame: VideoFrame) -> Callable[[ImageArray], ImageArray]:
-    """How to bring a decoded picture upright: the nearest of the eight turns and mirrorings."""
-    a, b, c, d = _display_matrix(frame)
-    straight = abs(a) + abs(d) >= abs(b) + abs(c)
-    return _TURNS[(True, a < 0, d < 0) if straight else (False, c < 0, b < 0)]
-
-
-def _display_matrix(frame: VideoFrame) -> tuple[float, float, float, float]:
-    """(a, b, c, d): x, y of a picture are displayed in the directions a x + c y, b x + d y."""
-    from av.sidedata.sidedata import Type
-
-    try:
-        side_data: Any = frame.side_data
-    except ValueError:  # data of a kind that PyAV does not know, as EXIF; the angle is known even so
-        turn = math.radians(-frame.rotation)
-        return math.cos(turn), math.sin(turn), -math.sin(turn), math.cos(turn)
-    data = side_data.get(Type.DISPLAYMATRIX)
-    if data is None or data.buffer_size < _MATRIX_BYTES:
-        return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(bytes(data)[:20], np.int32).tolist()
-    return a, b, c, d
-
-
-def _as_it_is(image: ImageArray) -> ImageArray:
-    return image
-
-
-def _turned(transpose: bool, flip_x: bool, flip_y: bool) -> Callable[[ImageArray], ImageArray]:
-    def turn(image: ImageArray) -> ImageArray:
-        image = image.transpose(1, 0, 2) if transpose else image
-        return np.ascontiguousarray(image[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
-
-    return turn
-
-
-# (whether x stays x, whether the displayed x is mirrored, and the displayed y)
-_TURNS = {
-    (straight, flip_x, flip_y): _turned(not straight, flip_x, flip_y)
-    for straight in (True, False)
-    for flip_x in (True, False)
-    for flip_y in (True, False)
-} | {(True, False, False): _as_it_is}
