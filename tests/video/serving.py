@@ -25,12 +25,12 @@ class Server:
     /stream is motion JPEG of numbered pictures, `fps` a second, `pictures` of them; /silent takes a request and never
     answers; /trickles gives a byte now and then; /stalls gives five pictures and then nothing; /secret is /stream
     behind a password (user, pass word); /away leads to `away`; anything else is a file of `files`, with a `pause` of
-    seconds every 4 kB, in parts if `ranges`.
+    seconds every 4 kB, in parts if `ranges`, and its length told if `lengths`.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None, *, fps: float = 50, pictures: int = 10**9) -> None:
         self.files, self.fps, self.pictures = files or {}, fps, pictures
-        self.ranges, self.away, self.pause = True, "", 0.0
+        self.ranges, self.lengths, self.away, self.pause = True, True, "", 0.0
         self.requests: list[str] = []
         self._number = 0
         self._server: _Server | None = None
@@ -160,7 +160,8 @@ def _handler(owner: Server) -> type[BaseHTTPRequestHandler]:
             self.send_response(206 if part and owner.ranges else 200)
             if owner.ranges:
                 self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(data) - at))
+            if owner.lengths:
+                self.send_header("Content-Length", str(len(data) - at))
             self.end_headers()
             for begin in range(at, len(data), 4096):
                 if self.server.dead.is_set():

@@ -190,6 +190,16 @@ def test_a_file_over_http_in_one_piece(videos, clip):
             assert [number_of(frame.image) for frame in frames] == list(range(25, 30))
 
 
+def test_a_file_over_http_of_unknown_length_is_no_live_stream(videos):
+    data = write_numbered(videos / "fast.mp4", 50, container={"movflags": "faststart"}).read_bytes()
+    server = Server({"fast.mp4": data})
+    server.ranges = server.lengths = False
+    with server, open_frames(server.url("fast.mp4")) as frames:
+        assert not frames.info.live
+        assert [number_of(frame.image) for frame in frames] == list(range(50))
+        assert frames.losses == ()
+
+
 # RTSP
 
 

@@ -39,6 +39,7 @@ DECODERS = frozenset(
 )  # fmt: skip
 
 _UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"})
+_RECORDED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi", "gif", "mxf", "dv", "ivf"})
 _BUFFER = 1 << 16
 _MARGIN = 1 << 20  # pixels: decoders round sizes up before they compare them with their limit
 _MOST_FAILURES = 200  # reads in a row that fail: nothing more will come
@@ -203,6 +204,7 @@ class Video:
 
     Attributes:
         timed: whether its kind of container has timestamps; where not, those there are come from the frame rate.
+        recorded: whether its kind of container has an end, so that it is never that of a live stream.
         rate: pictures per second, as the file says; None where it says nothing that can be.
         duration: seconds, as the file says.
         frames: number of pictures, as the file says.
@@ -225,6 +227,7 @@ class Video:
         self._sized = codec.width > 0
         self._to_rgb = ToRGB(limits.longest, limits.max_pixels, limits.threads)
         self.timed = container.format.name not in _UNTIMED
+        self.recorded = container.format.name in _RECORDED
         self.rate = _rate(stream)
         self.frames: int | None = stream.frames if stream.frames > 0 else None
         self.duration = _duration(container, stream)

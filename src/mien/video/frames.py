@@ -308,9 +308,12 @@ class _Opening:
         if file.length is not None:
             return FileReader(file, name, self.limits, self.losses, start=self.start)
         first = self._stream(file, name)
+        if first.recorded:
+            first.close()
+            return FileReader(HttpFile(address, self.timeout), name, self.limits, self.losses, start=self.start)
         return LiveReader(first, lambda: self._stream(HttpFile(address, self.timeout), name), self.losses, self.backoff)
 
-    def _stream(self, source: HttpFile | str, name: str) -> Connection:
+    def _stream(self, source: HttpFile | str, name: str) -> StreamConnection:
         return StreamConnection(source, name, self._prompt, self.losses, timeout=self.timeout)
 
     def _live(self, connect: Callable[[], Connection]) -> Reader:

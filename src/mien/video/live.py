@@ -189,6 +189,9 @@ class StreamConnection:
         losses: told what cannot be decoded.
         timeout: seconds that connecting, and each read, may take.
 
+    Attributes:
+        recorded: whether it is no live stream after all, but a file of which nobody said how long it is.
+
     Raises:
         VideoError: as `open_video`.
     """
@@ -208,6 +211,7 @@ class StreamConnection:
             self._close_file()
             raise
         self.info = SourceInfo(name, fps=self._video.rate, live=True)
+        self.recorded = self._video.recorded
 
     def __iter__(self) -> Iterator[Picture]:
         """Pictures at their timestamps, or at the times of their arrival where the stream has none."""
