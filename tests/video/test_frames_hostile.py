@@ -145,6 +145,24 @@ def test_other_addresses_are_refused(address):
         open_frames(address)
 
 
+@pytest.mark.parametrize(
+    "address", ["http://", "rtsp:///a", "http://user:secret@/", "http://[::1/a", "http://[secret]/"]
+)
+def test_addresses_without_a_host(address):
+    with pytest.raises(VideoError, match="without a host") as raised:
+        open_frames(address)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:port/", "http://127.0.0.1:99999/", "http://a b/", "http://x\r\ny/"]
+)
+def test_impossible_addresses(address):
+    with pytest.raises(VideoError) as raised:
+        open_frames(address)
+    assert "\n" not in str(raised.value)
+
+
 def test_names_cannot_write_on_the_terminal(tmp_path: Path):
     with pytest.raises(VideoError) as raised:
         open_frames(tmp_path / "a\x1b[31m\n.mp4")

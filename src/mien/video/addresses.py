@@ -39,13 +39,17 @@ def is_address(source: str) -> bool:
     Raises:
         VideoError: an address of a kind that mien does not read, or one without a host.
     """
-    scheme, separator, rest = source.partition("://")
+    scheme, separator, _ = source.partition("://")
     if not separator or not scheme.isalnum():
         return False
     if scheme.lower() not in _SCHEMES:
         raise VideoError(f"{scheme}://…: such addresses are not read; http, https, rtsp and rtsps are")
-    if not rest.strip("/"):
-        raise VideoError(f"{scheme}://: an address without a host")
+    try:
+        host = urlsplit(source).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise VideoError(f"{scheme}://…: an address without a host, or with an impossible one")
     return True
 
 

@@ -105,7 +105,11 @@ def open_video(
             io_open=None if is_address else _refuse,
         )
     except Exception as error:  # hostile bytes meet nearly every exception there is
-        why = reason(given.error) if given and given.error else reason(error)
+        why = reason(error)
+        if given is not None and given.error is not None:
+            why = reason(given.error)
+        elif given is not None and isinstance(error, OSError):  # not of the system, but of what the file says
+            why = "damaged from its beginning"
         # The error of an address shows the address, with its password.
         raise VideoError(f"{name}: {why}") from None if is_address else error
     try:

@@ -200,12 +200,13 @@ class FrameSource:
         self._size = first.image.shape[1], first.image.shape[0]
 
     def _why_nothing(self, selection: _Selection) -> str:
-        if losses := self._losses.sentences():
-            return f"no picture can be read from it: {losses[0]}"
+        lost = "".join(f": {sentence}" for sentence in self._losses.sentences()[:1])
         if selection.start or selection.end is not None:
             until = "its end" if selection.end is None else f"{selection.end:g} s"
             lasts = f", it lasts {self.info.duration:.1f} s" if self.info.duration else ""
-            return f"no picture between {selection.start:g} s and {until}{lasts}"
+            return f"no picture between {selection.start:g} s and {until}{lasts}{lost}"
+        if lost:
+            return f"no picture can be read from it{lost}"
         return "there is no picture in it"
 
 
