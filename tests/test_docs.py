@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from mien.cli.app import app
+from tests.video.making import write_video
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "recipes").glob("*.md")])
@@ -56,6 +57,8 @@ def sandbox(tmp_path_factory, portrait, astronaut) -> Path:
     one.save(folder / "c.jpg")
     faces = [np.asarray(picture.resize((400, 400))) for picture in (one, other)]
     Image.fromarray(np.hstack(faces)).save(folder / "party.jpg")
+    # two seconds of the two, slowly passing by
+    write_video(folder / "lesson.mp4", [np.hstack(faces)[:, 2 * i : 2 * i + 640] for i in range(50)])
     for place, picture in {"holidays/day1/one.jpg": one, "holidays/two.jpg": other}.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         picture.save(folder / place)

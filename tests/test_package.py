@@ -22,6 +22,8 @@ def test_public_names_are_these():
         "FaceAnalyzer",
         "Faces",
         "FileResult",
+        "Frame",
+        "FrameSource",
         "Gallery",
         "GalleryBusyError",
         "GalleryError",
@@ -39,11 +41,13 @@ def test_public_names_are_these():
         "Person",
         "UnknownModelError",
         "Verification",
+        "VideoError",
         "WeightsError",
         "WeightsStore",
         "__version__",
         "draw_faces",
         "load_image",
+        "open_frames",
         "save_image",
     ]
 

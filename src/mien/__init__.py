@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ModelError,
         NoFaceError,
         UnknownModelError,
+        VideoError,
         WeightsError,
     )
     from mien.gallery.decision import Candidate, Identification
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from mien.ops.draw import draw_faces
     from mien.ops.image import load_image, save_image
     from mien.types import Faces, Verification
+    from mien.video.frames import Frame, FrameSource, open_frames
 
 __version__ = "0.1.0"
 
@@ -54,6 +56,8 @@ _HOMES = {
     "Face": "mien.gallery.records",
     "FaceAnalyzer": "mien.analyzer",
     "Faces": "mien.types",
+    "Frame": "mien.video.frames",
+    "FrameSource": "mien.video.frames",
     "FileResult": "mien.analyzer",
     "Gallery": "mien.gallery.gallery",
     "GalleryBusyError": "mien.errors",
@@ -72,10 +76,12 @@ _HOMES = {
     "Person": "mien.gallery.records",
     "UnknownModelError": "mien.errors",
     "Verification": "mien.types",
+    "VideoError": "mien.errors",
     "WeightsError": "mien.errors",
     "WeightsStore": "mien.models.store",
     "draw_faces": "mien.ops.draw",
     "load_image": "mien.ops.image",
+    "open_frames": "mien.video.frames",
     "save_image": "mien.ops.image",
 }
 
@@ -90,6 +96,8 @@ __all__ = [
     "FaceAnalyzer",
     "Faces",
     "FileResult",
+    "Frame",
+    "FrameSource",
     "Gallery",
     "GalleryBusyError",
     "GalleryError",
@@ -107,11 +115,13 @@ __all__ = [
     "Person",
     "UnknownModelError",
     "Verification",
+    "VideoError",
     "WeightsError",
     "WeightsStore",
     "__version__",
     "draw_faces",
     "load_image",
+    "open_frames",
     "save_image",
 ]
 

@@ -4,6 +4,7 @@
     ├── ImageError              a picture cannot be used
     │   ├── ImageDecodeError    not an image, truncated, empty, or in a format mien does not read
     │   └── ImageTooLargeError  over the pixel or byte limit; refused before it is decoded
+    ├── VideoError              a video, camera or stream cannot be used
     ├── NoFaceError             a picture that had to show a face shows none
     ├── ModelError              a model cannot be used
     │   ├── UnknownModelError   no model of that name in the registry
@@ -34,6 +35,10 @@ class ImageDecodeError(ImageError):
 
 class ImageTooLargeError(ImageError):
     """The picture is over the pixel or byte limit; it was not decoded."""
+
+
+class VideoError(MienError):
+    """A video, camera or stream cannot be used."""
 
 
 class NoFaceError(MienError):

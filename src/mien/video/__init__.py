@@ -1,0 +1,1 @@
+"""Video: frames of files, cameras and streams, and who is seen in them over time."""
