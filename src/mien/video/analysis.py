@@ -7,6 +7,7 @@ The detector runs every few frames; between, faces are followed by optical flow.
 from __future__ import annotations
 
 import time as clocks
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -30,6 +31,8 @@ VIDEO_TASKS: tuple[Task, ...] = ("detect", "pose", "expression", "embed")
 """What is done unless something else is asked for."""
 EVERY = 5
 """Frames from one detection to the next, where they need not hold real time."""
+HOLD = 5.0
+"""Seconds for which moments of a file are held back."""
 EMBED_EVERY = 2.0
 """Seconds after which a face is embedded again, though nothing is new."""
 
@@ -37,7 +40,8 @@ _LOW = 0.5  # of the detector's threshold: weaker detections than that are noise
 _GAP = 1.0  # seconds between two frames from which motion says nothing
 _BETTER = 1.15  # a face that is so much better pictured than ever before is embedded
 _UNSETTLED_EVERY = 0.5  # seconds from one look to the next of a face that has no name yet
-_FIRST_LOOKS = 3  # looks that are had soon, whether or not there is a gallery
+_FIRST_LOOKS = 3  # looks that are had as soon as can be
+_LOOKS = 10  # looks that are had so often, whether or not there is a gallery
 _EYES_APART = 0.45  # of a face box's width, of a face that looks at the camera
 
 
@@ -76,6 +80,8 @@ class Moment:
         image_size: (width, height) of the frame.
         embedded: (N,) bool, whether the embedding was made of this frame.
         cut: whether another scene begins with this frame.
+        came_back: (number, earlier number) of tracks that only now turn out to be of people who were here before; both
+            are the same person from then on.
 
     Raises:
         ValueError: there are not as many of each.
@@ -90,6 +96,7 @@ class Moment:
     image_size: tuple[int, int]
     embedded: npt.NDArray[np.bool_]
     cut: bool = False
+    came_back: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.faces)
@@ -144,6 +151,8 @@ class VideoAnalyzer:
             a file always gives the same answer.
         embed_every: seconds after which a face is embedded again, though nothing is new; 0: in each frame in which it
             is detected.
+        hold: seconds for which moments are held back, so that somebody who is recognised late has one number from their
+            first frame on; by default 0 where frames say that they are live, else `HOLD`. `feed` holds nothing back.
         fpir: the share of strangers who may be given a name by one look, see `Gallery.identify`.
         threshold: similarity to reach for a name, set by hand, instead.
         options: of `FaceAnalyzer`, where none is given. Its `threshold` is called `min_score` here.
@@ -161,6 +170,7 @@ class VideoAnalyzer:
         gallery: Gallery | None = None,
         every: Every = "auto",
         embed_every: float = EMBED_EVERY,
+        hold: float | None = None,
         fpir: float | None = None,
         threshold: float | None = None,
         min_score: float | None = None,
@@ -173,7 +183,7 @@ class VideoAnalyzer:
         if embed_every < 0:
             raise ValueError(f"embed_every is {embed_every} seconds; it cannot be less than 0")
         self.analyzer = analyzer or FaceAnalyzer(threshold=min_score, **({"only": VIDEO_TASKS} | options))
-        self._every, self._embed_every = every, embed_every
+        self._every, self._embed_every, self._hold = every, embed_every, hold
         self._pace = Pace(every if isinstance(every, int) else EVERY if every == "auto" else None)
         self._embeds = "embed" in self.analyzer.only
         self._crop_tasks = tuple(task for task in self.analyzer.only if task not in ("detect", "embed"))
@@ -183,6 +193,7 @@ class VideoAnalyzer:
         self._flow, self._cuts = FaceFlow(), CutDetector()
         self._before: tuple[float, tuple[int, int]] | None = None  # time and size of the last frame
         self._since = 0  # frames since the last detection
+        self._pending: deque[Moment] = deque()  # moments that are held back
         self._said: dict[int, Faces] = {}  # by track: what was said of it last
         self._best: dict[int, float] = {}  # by track: how good its best look was
 
@@ -209,10 +220,19 @@ class VideoAnalyzer:
             ModelError, GalleryError: a network or the gallery fails.
             ValueError: a frame's image is no (H, W, 3) uint8 array.
         """
-        info = getattr(frames, "info", None)
-        if self._every == "auto" and getattr(info, "live", False):
+        live = getattr(getattr(frames, "info", None), "live", False)
+        if self._every == "auto" and live:
             self._pace = Pace(None)
-        return (self.feed(frame) for frame in frames)
+        return self._held_back(frames, self._hold if self._hold is not None else 0.0 if live else HOLD)
+
+    def _held_back(self, frames: Iterable[FrameLike], hold: float) -> Iterator[Moment]:
+        for frame in frames:
+            moment = self._analyse(frame)  # which may change those that are held back
+            self._pending.append(moment)
+            while self._pending and not 0 <= frame.time - self._pending[0].time < hold:
+                yield self._pending.popleft()
+        while self._pending:
+            yield self._pending.popleft()
 
     def feed(self, frame: FrameLike) -> Moment:
         """Analyse the next frame; for those who get them one by one.
@@ -221,15 +241,19 @@ class VideoAnalyzer:
             ModelError, GalleryError: a network or the gallery fails.
             ValueError: the image is no (H, W, 3) uint8 array.
         """
+        return self._analyse(frame)
+
+    def _analyse(self, frame: FrameLike) -> Moment:
         started = clocks.perf_counter()
         image = _checked(frame.image)
         seconds, cut = self._go_on(frame.time, image)
+        came_back: list[tuple[int, int]] = []
         detect = self._follow(frame.time) or self._before is None or cut or self._since + 1 >= self._pace.every
         if detect:
-            self._detect(frame.time, image)
+            came_back = self._detect(frame.time, image)
         self._since = 0 if detect else self._since + 1
         self._before = frame.time, image.shape[:2]
-        moment = self._moment(frame, image, cut=cut)
+        moment = replace(self._moment(frame, image), cut=cut, came_back=tuple(came_back))
         self._pace.measured(clocks.perf_counter() - started, seconds, detected=detect)
         return moment
 
@@ -256,8 +280,12 @@ class VideoAnalyzer:
         self._tracker.follow(time, tracks, boxes, landmarks, held)
         return not held.all()
 
-    def _detect(self, time: float, image: ImageArray) -> None:
-        """Find faces, give them to tracks, look at those that have something new to tell, and count their votes."""
+    def _detect(self, time: float, image: ImageArray) -> list[tuple[int, int]]:
+        """Find faces, give them to tracks, look at those that have something new to tell, and count their votes.
+
+        Returns:
+            (number, earlier number) of tracks of people who were here before, which was not known until now.
+        """
         detector = self.analyzer.detector
         faces = detector([image], threshold=_LOW * detector.threshold)[0]
 
@@ -266,10 +294,28 @@ class VideoAnalyzer:
 
         self._tracker.detect(time, faces, embed)
         self._look_again(time, image)
+        came_back = [pair for pair in self._tracker.recognise_late() if not self._renumbered(*pair)]
         if self._names is not None:
-            self._names.vote(
-                [(t.number, t.looks.latest) for t in self._numbered() if t.looks.latest and t.looks.latest.time == time]
-            )
+            latest = [(track.number, track.looks.latest) for track in self._numbered() if _fresh(track, time)]
+            self._names.vote([(number, look) for number, look in latest if look is not None])
+        return came_back
+
+    def _renumbered(self, number: int, before: int) -> bool:
+        """Give a track the number that its person had before, if all its moments are still held back."""
+        track = next(track for track in self._tracker.tracks if track.number == number)
+        if self._names is not None:
+            self._names.merge(number, before)
+        if not self._pending or self._pending[0].time > track.born:
+            return False
+        track.number = before
+        if number in self._said:
+            self._said[before] = self._said.pop(number)
+        if number in self._best:
+            self._best[before] = self._best.pop(number)
+        if self._names is not None:
+            self._names.renumber(number, before)
+        self._pending = deque(_with_number(moment, number, before) for moment in self._pending)
+        return True
 
     def _looks(self, time: float, image: ImageArray, faces: Faces) -> list[Look]:
         described = self.analyzer.describe([image], [faces], only=("embed", "quality"))[0]
@@ -297,16 +343,15 @@ class VideoAnalyzer:
     def _wanted(self, track: Track, time: float) -> bool:
         """Whether another look at a track would tell something."""
         ago = time - track.looks.latest.time if track.looks.latest else np.inf
-        unsettled = track.looks.count < _FIRST_LOOKS or (
-            self._names is not None and not self._names.settled(track.number)
-        )
+        count = track.looks.count
+        unsettled = count < _LOOKS or (self._names is not None and not self._names.settled(track.number))
         better = _goodness(track) > _BETTER * self._best.get(track.number, 0.0)
-        return ago >= self._embed_every or better or (unsettled and ago >= _UNSETTLED_EVERY)
+        return count < _FIRST_LOOKS or better or ago >= (_UNSETTLED_EVERY if unsettled else self._embed_every)
 
     def _numbered(self) -> list[Track]:
         return [track for track in self._tracker.tracks if track.number]
 
-    def _moment(self, frame: FrameLike, image: ImageArray, *, cut: bool) -> Moment:
+    def _moment(self, frame: FrameLike, image: ImageArray) -> Moment:
         size = image.shape[1], image.shape[0]
         shown = sorted(self._tracker.shown(frame.time, size), key=lambda track: track.number)
         faces = self._described(image, shown, size)
@@ -327,7 +372,6 @@ class VideoAnalyzer:
             people=self._names.of(ids) if self._names is not None else (None,) * len(ids),
             image_size=size,
             embedded=np.array([_fresh(track, frame.time) for track in shown], dtype=np.bool_),
-            cut=cut,
         )
 
     def _described(self, image: ImageArray, tracks: Sequence[Track], size: tuple[int, int]) -> Faces:
@@ -346,6 +390,11 @@ class VideoAnalyzer:
         return replace(
             self._said[track.number], boxes=now.boxes, scores=now.scores, landmarks=now.landmarks, image_size=size
         )
+
+
+def _with_number(moment: Moment, number: int, other: int) -> Moment:
+    """The same with another number for a track."""
+    return replace(moment, ids=np.where(moment.ids == number, other, moment.ids)) if number in moment.ids else moment
 
 
 def _faces(tracks: Sequence[Track], size: tuple[int, int]) -> Faces:

@@ -113,6 +113,22 @@ class Names:
                 said[candidate.person] = float(np.clip((candidate.similarity - answer.threshold) / full, -1.0, 1.0))
         return said
 
+    def merge(self, track: int, before: int) -> None:
+        """A track turned out to be of the person of an earlier one: the votes are of one."""
+        earlier = self._ballots.pop(before, None)
+        if earlier is None:
+            return
+        ballot = self._ballots.setdefault(track, _Ballot())
+        earlier.votes.extend(ballot.votes)
+        ballot.votes = earlier.votes
+        ballot.person = ballot.person or earlier.person
+        ballot.decide(ballot.totals())
+
+    def renumber(self, track: int, number: int) -> None:
+        """A track gets another number, which no track has."""
+        if (ballot := self._ballots.pop(track, None)) is not None:
+            self._ballots[number] = ballot
+
     def of(self, tracks: Iterable[int]) -> tuple[str | None, ...]:
         """The names of tracks that are there at once, None for whom nobody knows."""
         tracks = tuple(tracks)

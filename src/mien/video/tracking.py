@@ -9,7 +9,7 @@ is embedded.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,6 +37,8 @@ _FOLLOWING_OVERLAP = 0.3  # IoU at which a weak detection goes on with a track (
 _SAME_PLACE = 0.5  # IoU with a track from which no other starts
 _SURE_SCORE = 0.7  # of a detection: that there is a face needs no second one
 _SURE_QUALITY = 0.5  # of a look: who it is not needs no second one either
+_AWAY = 0.5  # seconds out of sight after which somebody may turn up elsewhere
+_AHEAD = 1.5  # log-odds by which a look must be more like somebody who is gone than like anybody who is here
 _USUAL_SPREAD = 0.2  # face sizes; a place that is known less well says less
 
 
@@ -52,7 +54,8 @@ class Track:
         motion: where it is going.
         looks: at its face.
         hits: how often it was detected.
-        last_seen: seconds since the start of the source.
+        born: seconds since the start of the source, when it was first detected.
+        last_seen: likewise.
         seen: whether it is seen now; else where it is is a guess.
     """
 
@@ -63,6 +66,7 @@ class Track:
     motion: BoxFilter
     looks: Looks
     hits: int = 1
+    born: float = 0.0
     last_seen: float = 0.0
     seen: bool = True
 
@@ -72,6 +76,19 @@ class Track:
         scale = (new[1] - new[0]) / np.maximum(old[1] - old[0], 1e-3)
         self.landmarks = ((self.landmarks - old.mean(axis=0)) * scale + new.mean(axis=0)).astype(np.float32)
         self.box = box
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """What is kept of somebody who is gone.
+
+    Attributes:
+        looks: at them.
+        until: seconds since the start of the source, when they were last seen.
+    """
+
+    looks: Looks
+    until: float
 
 
 @dataclass(eq=False)
@@ -89,7 +106,7 @@ class Tracker:
     likeness: Likeness | None
     high: float
     tracks: list[Track] = field(default_factory=list)
-    remembered: OrderedDict[int, Looks] = field(default_factory=OrderedDict)
+    remembered: OrderedDict[int, Past] = field(default_factory=OrderedDict)
     started: int = 0
 
     def cut(self) -> None:
@@ -224,7 +241,7 @@ class Tracker:
         fresh = []
         for i in detections:
             box = faces.boxes[i]
-            track = Track(0, box, faces.landmarks[i], float(faces.scores[i]), BoxFilter(box), Looks(), last_seen=time)
+            track = Track(0, box, faces.landmarks[i], float(faces.scores[i]), BoxFilter(box), Looks(), 1, time, time)
             if (look := views.of(i)) is not None:
                 self.saw(track, look)
             fresh.append(track)
@@ -237,12 +254,7 @@ class Tracker:
     def _sure(self, track: Track) -> bool:
         """Whether a first detection is enough to say that this is a face, and of nobody who was here before."""
         poor = track.looks.latest is not None and track.looks.latest.quality < _SURE_QUALITY
-        return track.score >= _SURE_SCORE and not (poor and self._absent())
-
-    def _absent(self) -> dict[int, Looks]:
-        """Who could come back: people who are gone, or out of sight."""
-        hidden = {track.number: track.looks for track in self.tracks if not track.seen and track.number}
-        return {number: looks for number, looks in (self.remembered | hidden).items() if looks.kept}
+        return track.score >= _SURE_SCORE and not (poor and self._absent(track.last_seen))
 
     def _name(self, track: Track) -> None:
         """Give a track its number, now that it is sure."""
@@ -254,33 +266,80 @@ class Tracker:
         self.started += 1
         track.number = self.started
 
+    def recognise_late(self) -> list[tuple[int, int]]:
+        """Find tracks with a number whose newest look says that they are people who were gone before they began.
+
+        Those people's looks become theirs; what becomes of the number is the caller's to say.
+
+        Returns:
+            (number, number before) of each.
+        """
+        found = []
+        for track in [track for track in self.tracks if track.number and track.seen]:
+            latest = track.looks.latest
+            if latest is None or latest.time != track.last_seen:
+                continue
+            gone = {number: past for number, past in self.remembered.items() if past.until < track.born}
+            before = self._best_of([track], gone)
+            if before:
+                self._take_over(track, before[0][1])
+                found.append((track.number, before[0][1]))
+        return found
+
     def _recognise(self, fresh: list[Track]) -> None:
         """Give tracks without a number those of people who came back, if their looks say so."""
-        absent = self._absent()
-        looking = [track for track in fresh if track.looks.latest is not None]
-        if self.likeness is None or not absent or not looking:
-            return
-        enough = needed(absent.values())
-        numbers = list(absent)
-        costs = np.zeros((len(looking), len(numbers)))
-        for i, track in enumerate(looking):
-            for j, number in enumerate(numbers):
-                found = max(self.likeness.evidence(look, absent[number].kept) for look in track.looks.kept)
-                costs[i, j] = enough - found
-        for i, j in assign(costs):
-            self._return(looking[i], numbers[j])
+        time = max((track.last_seen for track in fresh), default=0.0)
+        for i, number in self._best_of(fresh, self._absent(time)):
+            self._take_over(fresh[i], number)
+            fresh[i].number = number
 
-    def _return(self, track: Track, number: int) -> None:
-        """A track turns out to be of a person who was here before."""
-        before = self.remembered.pop(number, None)
-        if before is None:
-            hidden = next(other for other in self.tracks if other.number == number)
-            before = hidden.looks
+    def _absent(self, time: float) -> dict[int, Past]:
+        """Who could come back: people who are gone, or were out of sight for long enough to turn up elsewhere."""
+        hidden = {
+            track.number: Past(track.looks, track.last_seen)
+            for track in self.tracks
+            if not track.seen and track.number and time - track.last_seen >= _AWAY
+        }
+        return self.remembered | hidden
+
+    def _best_of(self, fresh: list[Track], absent: Mapping[int, Past]) -> list[tuple[int, int]]:
+        """Pairs of a position in `fresh` and the number of somebody absent, where looks say enough.
+
+        A face must be more like that person than like anybody else, and clearly more than like those who are here as
+        well, who cannot be the same: where pictures are so poor that all faces look alike, nobody is recognised.
+        """
+        people = {number: past for number, past in absent.items() if past.looks.kept}
+        looking = [i for i, track in enumerate(fresh) if track.looks.kept]
+        if self.likeness is None or not people or not looking:
+            return []
+        numbers = list(people)
+        enough = needed(past.looks for past in people.values())
+        costs = np.zeros((len(looking), len(numbers)))
+        for row, i in zip(costs, looking, strict=True):
+            found = np.array([self._likest(fresh[i], past.looks) for past in people.values()])
+            present = [t.looks for t in [*self.tracks, *fresh] if t is not fresh[i] and t.seen and t.looks.kept]
+            rival = max((self._likest(fresh[i], looks) for looks in present), default=-np.inf)
+            clear = (found >= rival + _AHEAD) & (found == found.max())
+            row[:] = np.where(clear, enough - found, 0.0)
+        return [(looking[i], numbers[j]) for i, j in assign(costs)]
+
+    def _likest(self, track: Track, looks: Looks) -> float:
+        """Evidence that a track shows a person: of the look at it that says most for that."""
+        likeness = self.likeness
+        assert likeness is not None  # noqa: S101 - for the type checker
+        return max(likeness.evidence(look, looks.kept) for look in track.looks.kept)
+
+    def _take_over(self, track: Track, number: int) -> None:
+        """A track turns out to be of a person who was here before: their looks are its own."""
+        past = self.remembered.pop(number, None)
+        if past is None:
+            hidden = next(other for other in self.tracks if other.number == number and other is not track)
+            past = Past(hidden.looks, hidden.last_seen)
             self.tracks = [other for other in self.tracks if other is not hidden]
-        new = track.looks
-        track.number, track.looks = number, before
+        new, track.looks = track.looks, past.looks
         for look in new.kept:
             self.saw(track, look)
+        track.looks.latest = new.latest
 
     def saw(self, track: Track, look: Look) -> None:
         """Remember what a track looked like."""
@@ -289,7 +348,7 @@ class Tracker:
 
     def _remember(self, track: Track) -> None:
         if track.number and track.looks.kept:
-            self.remembered[track.number] = track.looks
+            self.remembered[track.number] = Past(track.looks, track.last_seen)
             while len(self.remembered) > REMEMBERED:
                 self.remembered.popitem(last=False)
 
