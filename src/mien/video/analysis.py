@@ -10,7 +10,7 @@ import time as clocks
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from mien.types import Faces, ImageArray
 from mien.video.appearance import Likeness, Look
 from mien.video.cuts import CutDetector
 from mien.video.flow import FaceFlow
+from mien.video.frames import Frame
 from mien.video.naming import Names
 from mien.video.pace import Pace
 from mien.video.tracking import Track, Tracker
@@ -43,25 +44,6 @@ _UNSETTLED_EVERY = 0.5  # seconds from one look to the next of a face that has n
 _FIRST_LOOKS = 3  # looks that are had as soon as can be
 _LOOKS = 10  # looks that are had so often, whether or not there is a gallery
 _EYES_APART = 0.45  # of a face box's width, of a face that looks at the camera
-
-
-class FrameLike(Protocol):
-    """What a frame has to have; see `mien.video.frames.Frame`."""
-
-    @property
-    def index(self) -> int:
-        """From 0, in order of display."""
-        ...
-
-    @property
-    def time(self) -> float:
-        """Seconds since the start of the source."""
-        ...
-
-    @property
-    def image(self) -> ImageArray:
-        """(H, W, 3) uint8 RGB, upright."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +189,7 @@ class VideoAnalyzer:
             gallery.rule()  # what nobody measured is said now
         return Names(gallery, fpir=fpir, threshold=threshold)
 
-    def __call__(self, frames: Iterable[FrameLike]) -> Iterator[Moment]:
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Moment]:
         """Analyse frames, in order.
 
         Args:
@@ -225,7 +207,7 @@ class VideoAnalyzer:
             self._pace = Pace(None)
         return self._held_back(frames, self._hold if self._hold is not None else 0.0 if live else HOLD)
 
-    def _held_back(self, frames: Iterable[FrameLike], hold: float) -> Iterator[Moment]:
+    def _held_back(self, frames: Iterable[Frame], hold: float) -> Iterator[Moment]:
         for frame in frames:
             moment = self._analyse(frame)  # which may change those that are held back
             self._pending.append(moment)
@@ -234,7 +216,7 @@ class VideoAnalyzer:
         while self._pending:
             yield self._pending.popleft()
 
-    def feed(self, frame: FrameLike) -> Moment:
+    def feed(self, frame: Frame) -> Moment:
         """Analyse the next frame; for those who get them one by one.
 
         Raises:
@@ -243,7 +225,7 @@ class VideoAnalyzer:
         """
         return self._analyse(frame)
 
-    def _analyse(self, frame: FrameLike) -> Moment:
+    def _analyse(self, frame: Frame) -> Moment:
         started = clocks.perf_counter()
         image = _checked(frame.image)
         seconds, cut = self._go_on(frame.time, image)
@@ -351,7 +333,7 @@ class VideoAnalyzer:
     def _numbered(self) -> list[Track]:
         return [track for track in self._tracker.tracks if track.number]
 
-    def _moment(self, frame: FrameLike, image: ImageArray) -> Moment:
+    def _moment(self, frame: Frame, image: ImageArray) -> Moment:
         size = image.shape[1], image.shape[0]
         shown = sorted(self._tracker.shown(frame.time, size), key=lambda track: track.number)
         faces = self._described(image, shown, size)
