@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 GATE = 13.28
 """Squared distance that 99 % of right matches stay under: chi-squared of the four coordinates of a box."""
 
-_DETECTED = np.array([0.06, 0.08])  # standard deviations of a detection: of its place in face sizes, of its log size
+_DETECTED = np.array([0.1, 0.15])  # standard deviations of a detection: of its place in face sizes, of its log size
 _FOLLOWED = np.array([0.03, 0.04])  # of a box that optical flow brought here
 _START = np.array([2.0, 0.5])  # of the velocities of a new face, in face sizes (log sizes) a second
 _WANDERING = np.array([20.0, 1.0])  # spectral density of the acceleration: squared face sizes a cubic second
