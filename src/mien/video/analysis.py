@@ -142,7 +142,7 @@ class VideoAnalyzer:
     Raises:
         GalleryModelError: the gallery holds embeddings of another model or mode.
         ModelError: nobody has measured the gallery's embedder, and there is no threshold.
-        ValueError: `every` or `embed_every` is out of range, or there are an analyzer and options.
+        ValueError: `every`, `embed_every` or `hold` is out of range, or there are an analyzer and options.
     """
 
     def __init__(
@@ -164,6 +164,8 @@ class VideoAnalyzer:
             raise ValueError(f"every is {every}; the detector runs every 1 frame or more")
         if embed_every < 0:
             raise ValueError(f"embed_every is {embed_every} seconds; it cannot be less than 0")
+        if hold is not None and hold < 0:
+            raise ValueError(f"hold is {hold} seconds; it cannot be less than 0")
         self.analyzer = analyzer or FaceAnalyzer(threshold=min_score, **({"only": VIDEO_TASKS} | options))
         self._every, self._embed_every, self._hold = every, embed_every, hold
         self._pace = Pace(every if isinstance(every, int) else EVERY if every == "auto" else None)
@@ -328,7 +330,8 @@ class VideoAnalyzer:
         count = track.looks.count
         unsettled = count < _LOOKS or (self._names is not None and not self._names.settled(track.number))
         better = _goodness(track) > _BETTER * self._best.get(track.number, 0.0)
-        return count < _FIRST_LOOKS or better or ago >= (_UNSETTLED_EVERY if unsettled else self._embed_every)
+        patience = min(_UNSETTLED_EVERY, self._embed_every) if unsettled else self._embed_every
+        return count < _FIRST_LOOKS or better or ago >= patience
 
     def _numbered(self) -> list[Track]:
         return [track for track in self._tracker.tracks if track.number]

@@ -75,6 +75,7 @@ class FaceFlow:
             return boxes, landmarks, held
         starts = np.stack([_points(box, marks) for box, marks in zip(boxes, landmarks, strict=True)])
         ends, astray = self._there_and_back(self._before, self._now, starts)
+        astray[_shared(starts, boxes)] = np.inf
         for i, box in enumerate(boxes):
             moved = _similarity(starts[i], ends[i], astray[i], _size(box), self._scale)
             if moved is not None:
@@ -101,6 +102,16 @@ def _flow(before: Grey, now: Grey, points: FloatArray) -> tuple[FloatArray, Bool
     """(P, 1, 2) points to where they are now, and (P,) whether they were found."""
     moved, found, _ = cv2.calcOpticalFlowPyrLK(before, now, points, points.copy(), winSize=_WINDOW, maxLevel=_LEVELS)
     return np.asarray(moved, dtype=np.float32), np.asarray(found)[:, 0] == 1
+
+
+def _shared(points: FloatArray, boxes: FloatArray) -> Bools:
+    """(N, K) whether the points of each face lie on another as well: nobody knows which of both is in front."""
+    shared = np.zeros(points.shape[:2], dtype=np.bool_)
+    for i, box in enumerate(boxes):
+        inside = ((points >= box[:2]) & (points <= box[2:])).all(axis=2)
+        inside[i] = False
+        shared |= inside
+    return shared
 
 
 def _points(box: FloatArray, landmarks: FloatArray) -> FloatArray:

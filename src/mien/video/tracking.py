@@ -37,7 +37,8 @@ _FOLLOWING_OVERLAP = 0.3  # IoU at which a weak detection goes on with a track (
 _SAME_PLACE = 0.5  # IoU with a track from which no other starts
 _SURE_SCORE = 0.7  # of a detection: that there is a face needs no second one
 _SURE_QUALITY = 0.5  # of a look: who it is not needs no second one either
-_AWAY = 0.5  # seconds out of sight after which somebody may turn up elsewhere
+_AWAY = 0.5  # seconds out of sight after which somebody may turn up anywhere
+_REACH = 2.0  # face sizes, how far from where they should be they may turn up before that
 _AHEAD = 1.5  # log-odds by which a look must be more like somebody who is gone than like anybody who is here
 _USUAL_SPREAD = 0.2  # face sizes; a place that is known less well says less
 
@@ -85,10 +86,20 @@ class Past:
     Attributes:
         looks: at them.
         until: seconds since the start of the source, when they were last seen.
+        box: (4,), where they should be still, for those who have only just gone out of sight; else None.
     """
 
     looks: Looks
     until: float
+    box: FloatArray | None = None
+
+    def in_reach(self, track: Track) -> bool:
+        """Whether somebody can have come to be where a track is."""
+        if self.box is None:
+            return True
+        size = float(np.sqrt(max(float(np.prod(self.box[2:] - self.box[:2])), 1.0)))
+        off = (track.box[:2] + track.box[2:] - self.box[:2] - self.box[2:]) / 2
+        return float(np.linalg.norm(off)) <= _REACH * size
 
 
 @dataclass(eq=False)
@@ -294,11 +305,11 @@ class Tracker:
             fresh[i].number = number
 
     def _absent(self, time: float) -> dict[int, Past]:
-        """Who could come back: people who are gone, or were out of sight for long enough to turn up elsewhere."""
+        """Who could come back: people who are gone, or out of sight."""
         hidden = {
-            track.number: Past(track.looks, track.last_seen)
+            track.number: Past(track.looks, track.last_seen, track.box if time - track.last_seen < _AWAY else None)
             for track in self.tracks
-            if not track.seen and track.number and time - track.last_seen >= _AWAY
+            if not track.seen and track.number
         }
         return self.remembered | hidden
 
@@ -319,6 +330,7 @@ class Tracker:
             found = np.array([self._likest(fresh[i], past.looks) for past in people.values()])
             present = [t.looks for t in [*self.tracks, *fresh] if t is not fresh[i] and t.seen and t.looks.kept]
             rival = max((self._likest(fresh[i], looks) for looks in present), default=-np.inf)
+            found[[not past.in_reach(fresh[i]) for past in people.values()]] = -np.inf
             clear = (found >= rival + _AHEAD) & (found == found.max())
             row[:] = np.where(clear, enough - found, 0.0)
         return [(looking[i], numbers[j]) for i, j in assign(costs)]
