@@ -31,6 +31,8 @@ class Pace:
             return self._fixed
         if self._detecting is None or self._lasts is None:
             return 1
+        if self._detecting <= _SHARE * self._lasts:
+            return 1
         following = self._following if self._following is not None else 0.0
         spare = _SHARE * self._lasts - following
         extra = self._detecting - following
