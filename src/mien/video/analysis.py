@@ -167,6 +167,7 @@ class VideoAnalyzer:
         if hold is not None and hold < 0:
             raise ValueError(f"hold is {hold} seconds; it cannot be less than 0")
         self.analyzer = analyzer or FaceAnalyzer(threshold=min_score, **({"only": VIDEO_TASKS} | options))
+        self.analyzer.load()  # a live source does not wait for it
         self._every, self._embed_every, self._hold = every, embed_every, hold
         self._pace = Pace(every if isinstance(every, int) else EVERY if every == "auto" else None)
         self._embeds = "embed" in self.analyzer.only
@@ -344,7 +345,7 @@ class VideoAnalyzer:
             dimensions = self.analyzer.embedder.record.dimensions or 0
             last = [track.looks.latest.embedding for track in shown if track.looks.latest]
             faces = faces.with_embeddings(np.stack(last) if last else np.zeros((0, dimensions), np.float32))
-        ids = [track.number for track in shown]
+        ids, seen = [track.number for track in shown], [track.seen for track in shown]
         followed = {track.number for track in self._numbered()}
         self._said = {number: said for number, said in self._said.items() if number in followed}
         self._best = {number: best for number, best in self._best.items() if number in followed}
@@ -353,8 +354,8 @@ class VideoAnalyzer:
             time=frame.time,
             ids=np.array(ids, dtype=np.int64),
             faces=faces,
-            seen=np.array([track.seen for track in shown], dtype=np.bool_),
-            people=self._names.of(ids) if self._names is not None else (None,) * len(ids),
+            seen=np.array(seen, dtype=np.bool_),
+            people=self._names.of(ids, seen) if self._names is not None else (None,) * len(ids),
             image_size=size,
             embedded=np.array([_fresh(track, frame.time) for track in shown], dtype=np.bool_),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -129,16 +129,21 @@ class Names:
         if (ballot := self._ballots.pop(track, None)) is not None:
             self._ballots[number] = ballot
 
-    def of(self, tracks: Iterable[int]) -> tuple[str | None, ...]:
-        """The names of tracks that are there at once, None for whom nobody knows."""
-        tracks = tuple(tracks)
-        claims: dict[str, list[tuple[float, int]]] = {}
-        for track in tracks:
+    def of(self, tracks: Sequence[int], seen: Sequence[bool]) -> tuple[str | None, ...]:
+        """The names of tracks that are there at once, None for whom nobody knows.
+
+        Args:
+            tracks: N numbers.
+            seen: whether each is seen now; those that are come before those whose place is a guess.
+        """
+        claims: dict[str, list[tuple[bool, float, int]]] = {}
+        for track, visible in zip(tracks, seen, strict=True):
             ballot = self._ballots.get(track)
             if ballot is not None and ballot.person is not None:
                 ahead = _CHANGED if self._holders.get(ballot.person) == track else 0.0  # whoever has it keeps it
-                claims.setdefault(ballot.person, []).append((ballot.totals()[ballot.person] + ahead, -track))
-        held = {person: -max(claim)[1] for person, claim in claims.items()}
+                votes = ballot.totals()[ballot.person] + ahead
+                claims.setdefault(ballot.person, []).append((visible, votes, -track))
+        held = {person: -max(claim)[2] for person, claim in claims.items()}
         self._holders |= held
         named = {track: self._shown[person] for person, track in held.items()}
         return tuple(named.get(track) for track in tracks)
