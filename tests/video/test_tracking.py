@@ -158,33 +158,35 @@ def test_to_black_and_back_are_cuts_and_black_goes_on() -> None:
 
 
 def test_the_detector_runs_as_often_as_time_allows() -> None:
-    pace = Pace(None)
+    pace = Pace(None, measured=True)
     assert pace.every == 1
     for _ in range(20):
-        pace.measured(0.060, 1 / 30, detected=True)
-        pace.measured(0.010, 1 / 30, detected=False)
+        pace.learn(0.060, 1 / 30, detected=True)
+        pace.learn(0.010, 1 / 30, detected=False)
     assert pace.every == 3  # (0.060 + 2 * 0.010) / 3 = 26.7 ms, within 80 % of 33.3
     for _ in range(40):
-        pace.measured(0.5, 1 / 30, detected=True)
-        pace.measured(0.03, 1 / 30, detected=False)
+        pace.learn(0.5, 1 / 30, detected=True)
+        pace.learn(0.03, 1 / 30, detected=False)
     assert pace.every == MOST
     for _ in range(40):
-        pace.measured(0.02, 1 / 30, detected=True)
+        pace.learn(0.02, 1 / 30, detected=True)
     assert pace.every == 1
 
 
 def test_a_slow_source_is_searched_often_enough_for_new_faces() -> None:
-    pace = Pace(None)
+    pace = Pace(None, measured=True)
     for _ in range(20):
-        pace.measured(2.0, 0.2, detected=True)
-        pace.measured(0.1, 0.2, detected=False)
+        pace.learn(2.0, 0.2, detected=True)
+        pace.learn(0.1, 0.2, detected=False)
     assert pace.every == 2
 
 
 def test_a_fixed_pace_stays() -> None:
-    pace = Pace(4)
-    pace.measured(9.0, 0.01, detected=True)
-    assert pace.every == 4
+    frames, seconds = Pace(4), Pace(None)
+    for pace in (frames, seconds):
+        pace.learn(9.0, 0.01, detected=True)
+    assert [frames.due(i, 99.0) for i in (3, 4)] == [False, True]
+    assert [seconds.due(99, t) for t in (5 / 30, 6 / 30, 5 / 25)] == [False, True, True]
 
 
 # Looks
@@ -202,12 +204,17 @@ def _look(seed: int, quality: float = 0.9, *, near: Look | None = None) -> Look:
 def test_looks_at_one_person_speak_for_it_and_poor_ones_say_little(likeness: Likeness) -> None:
     one = _look(1)
     same, other = _look(2, near=one), _look(3)
-    assert likeness.evidence(same, [one]) > 5
-    assert likeness.evidence(other, [one]) < -5
-    assert likeness.evidence(_look(2, 0.1, near=one), [one]) < 1.1
-    assert likeness.evidence(other, [_look(1, 0.0)]) == 0
-    assert likeness.evidence(same, []) == 0
-    assert likeness.evidence(same, [other, one]) > 5  # people look different from different sides
+    assert likeness.evidence(same, [[one], [other], [], [other, one]]) == pytest.approx(
+        [likeness.evidence(same, [looks])[0] for looks in ([one], [other], [], [other, one])]
+    )
+    found = likeness.evidence(same, [[one], [other], [], [other, one]])
+    assert found[0] > 5
+    assert found[1] < -5
+    assert found[2] == 0
+    assert found[3] == found[0]  # people look different from different sides
+    assert likeness.evidence(_look(2, 0.1, near=one), [[one]])[0] < 1.1
+    assert likeness.evidence(other, [[_look(1, 0.0)]])[0] == 0
+    assert likeness.evidence(other, []).shape == (0,)
 
 
 def test_the_best_looks_are_kept(likeness: Likeness) -> None:

@@ -30,8 +30,6 @@ Every = int | Literal["auto", "real-time"]
 
 VIDEO_TASKS: tuple[Task, ...] = ("detect", "pose", "expression", "embed")
 """What is done unless something else is asked for."""
-EVERY = 5
-"""Frames from one detection to the next, where they need not hold real time."""
 HOLD = 5.0
 """Seconds for which moments of a file are held back."""
 EMBED_EVERY = 2.0
@@ -39,10 +37,12 @@ EMBED_EVERY = 2.0
 
 _LOW = 0.5  # of the detector's threshold: weaker detections than that are noise
 _GAP = 1.0  # seconds between two frames from which motion says nothing
+_LOST_EVERY = 2  # frames from one detection to the next, where faces are lost one after the other
 _BETTER = 1.15  # a face that is so much better pictured than ever before is embedded
 _UNSETTLED_EVERY = 0.5  # seconds from one look to the next of a face that has no name yet
 _FIRST_LOOKS = 3  # looks that are had as soon as can be
 _LOOKS = 10  # looks that are had so often, whether or not there is a gallery
+_POOR = 0.3  # quality under which more looks of the same kind tell nothing
 _EYES_APART = 0.45  # of a face box's width, of a face that looks at the camera
 
 
@@ -128,9 +128,9 @@ class VideoAnalyzer:
         analyzer: finds and describes faces; by default one of `options` that does `VIDEO_TASKS`. Without "embed" among
             what it does, tracks go by motion alone, and nobody comes back.
         gallery: of people, to name tracks from.
-        every: frames from one detection to the next. "real-time" takes as few as hold the source's pace, by the time
-            that it is measured to take; "auto" does so where frames say that they are live, else takes `EVERY`, so that
-            a file always gives the same answer.
+        every: when the detector runs: every so many frames, or "real-time": as often as the source's pace allows, by
+            the time that work is measured to take. "auto" does so where frames say that they are live; else it takes
+            five times a second, so that a file always gives the same answer.
         embed_every: seconds after which a face is embedded again, though nothing is new; 0: in each frame in which it
             is detected.
         hold: seconds for which moments are held back, so that somebody who is recognised late has one number from their
@@ -169,7 +169,7 @@ class VideoAnalyzer:
         self.analyzer = analyzer or FaceAnalyzer(threshold=min_score, **({"only": VIDEO_TASKS} | options))
         self.analyzer.load()  # a live source does not wait for it
         self._every, self._embed_every, self._hold = every, embed_every, hold
-        self._pace = Pace(every if isinstance(every, int) else EVERY if every == "auto" else None)
+        self._pace = Pace(every if isinstance(every, int) else None, measured=every == "real-time")
         self._embeds = "embed" in self.analyzer.only
         self._crop_tasks = tuple(task for task in self.analyzer.only if task not in ("detect", "embed"))
         self._names = self._open(gallery, fpir, threshold)
@@ -177,7 +177,7 @@ class VideoAnalyzer:
         self._tracker = Tracker(likeness, self.analyzer.detector.threshold)
         self._flow, self._cuts = FaceFlow(), CutDetector()
         self._before: tuple[float, tuple[int, int]] | None = None  # time and size of the last frame
-        self._since = 0  # frames since the last detection
+        self._detected: tuple[int, float] = (0, 0.0)  # frames since the last detection, and when that was
         self._pending: deque[Moment] = deque()  # moments that are held back
         self._said: dict[int, Faces] = {}  # by track: what was said of it last
         self._best: dict[int, float] = {}  # by track: how good its best look was
@@ -207,7 +207,7 @@ class VideoAnalyzer:
         """
         live = getattr(getattr(frames, "info", None), "live", False)
         if self._every == "auto" and live:
-            self._pace = Pace(None)
+            self._pace = Pace(None, measured=True)
         return self._held_back(frames, self._hold if self._hold is not None else 0.0 if live else HOLD)
 
     def _held_back(self, frames: Iterable[Frame], hold: float) -> Iterator[Moment]:
@@ -233,13 +233,16 @@ class VideoAnalyzer:
         image = _checked(frame.image)
         seconds, cut = self._go_on(frame.time, image)
         came_back: list[tuple[int, int]] = []
-        detect = self._follow(frame.time) or self._before is None or cut or self._since + 1 >= self._pace.every
+        lost = self._follow(frame.time)
+        frames, when = self._detected[0] + 1, self._detected[1]
+        first = self._before is None or cut
+        detect = first or (lost and frames >= _LOST_EVERY) or self._pace.due(frames, frame.time - when)
         if detect:
             came_back = self._detect(frame.time, image)
-        self._since = 0 if detect else self._since + 1
+        self._detected = (0, frame.time) if detect else (frames, when)
         self._before = frame.time, image.shape[:2]
         moment = replace(self._moment(frame, image), cut=cut, came_back=tuple(came_back))
-        self._pace.measured(clocks.perf_counter() - started, seconds, detected=detect)
+        self._pace.learn(clocks.perf_counter() - started, seconds, detected=detect)
         return moment
 
     def _go_on(self, time: float, image: ImageArray) -> tuple[float, bool]:
@@ -329,8 +332,10 @@ class VideoAnalyzer:
         """Whether another look at a track would tell something."""
         ago = time - track.looks.latest.time if track.looks.latest else np.inf
         count = track.looks.count
-        unsettled = count < _LOOKS or (self._names is not None and not self._names.settled(track.number))
         better = _goodness(track) > _BETTER * self._best.get(track.number, 0.0)
+        if track.looks.kept and max(look.quality for look in track.looks.kept) < _POOR:
+            return better or ago >= self._embed_every
+        unsettled = count < _LOOKS or (self._names is not None and not self._names.settled(track.number))
         patience = min(_UNSETTLED_EVERY, self._embed_every) if unsettled else self._embed_every
         return count < _FIRST_LOOKS or better or ago >= patience
 

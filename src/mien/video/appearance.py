@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from mien.errors import ModelError
 from mien.models.embedding import FaceEmbedder
 from mien.types import FloatArray
+
+Floats = npt.NDArray[np.float64]
 
 KEPT = 5
 """Looks that are kept of each person."""
@@ -48,23 +51,34 @@ class Likeness:
         except ModelError:
             self._logistic = None
 
-    def evidence(self, look: Look, others: Sequence[Look]) -> float:
-        """Log-likelihood ratio that `look` is of the person of `others`; 0 where nothing is known.
+    def evidence(self, look: Look, people: Sequence[Sequence[Look]]) -> Floats:
+        """Log-likelihood ratios that `look` is of each of several people; 0 where nothing is known.
 
         Each pair's is weighed by the poorer quality of the two: embeddings of poor pictures lie near each other whoever
         they show. The best of those that speak for one person counts, as people look different from different sides;
         where none does, their mean, by weight.
+
+        Args:
+            look: at a face.
+            people: looks at each of P people.
+
+        Returns:
+            (P,) float64.
         """
-        if not others or self._logistic is None:
-            return 0.0
+        counts = np.array([len(looks) for looks in people])
+        result = np.zeros(len(people))
+        if self._logistic is None or not counts.sum():
+            return result
+        others = [other for looks in people for other in looks]
         similarities = self._embedder.similarity(look.embedding, np.stack([other.embedding for other in others]))
-        weights = np.array([min(look.quality, other.quality) for other in others])
+        weights = np.minimum(look.quality, [other.quality for other in others])
         slope, intercept = self._logistic
-        weighed = weights * np.clip(slope * similarities + intercept, -_MOST, _MOST)
-        best = float(weighed.max())
-        if best > 0:
-            return best
-        return float((weights * weighed).sum() / max(float(weights.sum()), 1e-6))
+        weighed = weights * np.clip(slope * similarities.astype(np.float64) + intercept, -_MOST, _MOST)
+        starts = (np.cumsum(counts) - counts)[counts > 0]
+        best = np.maximum.reduceat(weighed, starts)
+        total = np.maximum(np.add.reduceat(weights, starts), 1e-6)
+        result[counts > 0] = np.where(best > 0, best, np.add.reduceat(weights * weighed, starts) / total)
+        return result
 
     def similar(self, a: Look, b: Look) -> bool:
         """Whether one of both is enough to keep."""

@@ -214,7 +214,7 @@ class Tracker:
         motion = (GATE - distance) / 2 - vague
         if self.likeness is None or look is None:
             return motion
-        return motion + self.likeness.evidence(look, track.looks.kept)
+        return motion + float(self.likeness.evidence(look, [track.looks.kept])[0])
 
     def _continued(self, faces: Faces, weak: list[int], tracks: list[Track]) -> dict[int, Track]:
         """Weak detections go on with tracks at the same place."""
@@ -327,19 +327,20 @@ class Tracker:
         enough = needed(past.looks for past in people.values())
         costs = np.zeros((len(looking), len(numbers)))
         for row, i in zip(costs, looking, strict=True):
-            found = np.array([self._likest(fresh[i], past.looks) for past in people.values()])
+            found = self._likeness_of(fresh[i], [past.looks for past in people.values()])
             present = [t.looks for t in [*self.tracks, *fresh] if t is not fresh[i] and t.seen and t.looks.kept]
-            rival = max((self._likest(fresh[i], looks) for looks in present), default=-np.inf)
+            rival = self._likeness_of(fresh[i], present).max(initial=-np.inf)
             found[[not past.in_reach(fresh[i]) for past in people.values()]] = -np.inf
             clear = (found >= rival + _AHEAD) & (found == found.max())
             row[:] = np.where(clear, enough - found, 0.0)
         return [(looking[i], numbers[j]) for i, j in assign(costs)]
 
-    def _likest(self, track: Track, looks: Looks) -> float:
-        """Evidence that a track shows a person: of the look at it that says most for that."""
-        likeness = self.likeness
+    def _likeness_of(self, track: Track, people: Sequence[Looks]) -> Floats:
+        """(P,) evidence that a track shows each of P people, by its newest look: the others were asked before."""
+        likeness, latest = self.likeness, track.looks.latest
         assert likeness is not None  # noqa: S101 - for the type checker
-        return max(likeness.evidence(look, looks.kept) for look in track.looks.kept)
+        assert latest is not None  # noqa: S101
+        return likeness.evidence(latest, [looks.kept for looks in people])
 
     def _take_over(self, track: Track, number: int) -> None:
         """A track turns out to be of a person who was here before: their looks are its own."""
