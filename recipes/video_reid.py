@@ -1,4 +1,4 @@
-"""How often somebody who comes back is known, and a stranger taken for somebody, by the rule of `mien.video.appearance`.
+"""How often somebody who comes back is known, and a stranger taken for somebody: the rule of mien.video.appearance.
 
     python recipes/video_reid.py LFW_FOLDER
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -208,6 +209,7 @@ def test_memory_does_not_grow_with_the_video(finder: FaceAnalyzer) -> None:
         for moment in VideoAnalyzer(finder, hold=1.0)(frames):
             assert moment.ids.tolist() == [1 + moment.frame % 2]
             if moment.frame in (30, 100):
+                gc.collect()
                 sizes.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
@@ -343,12 +345,12 @@ def test_hamilton(finder: FaceAnalyzer, shared_photos: Path) -> None:
 
 def test_hamilton_live_says_late_who_came_back(finder: FaceAnalyzer, shared_photos: Path) -> None:
     video = VideoAnalyzer(finder)
-    with open_frames(shared_photos / "hamilton.mp4", end=5.0) as frames:
-        moments = [video.feed(frame) for frame in frames]
+    with open_frames(shared_photos / "hamilton.mp4", end=7.5) as frames:  # but for the shot between
+        moments = [video.feed(frame) for frame in frames if not 20 <= frame.index < 82]
     [(number, earlier)] = [pair for moment in moments for pair in moment.came_back]
     performer = {near(moment, 545) for moment in moments[:20]}
     assert performer == {earlier}
-    assert number in moments[100].ids
+    assert number in moments[20].ids
     assert number in moments[-1].ids  # numbers are not changed once they were given out
 
 

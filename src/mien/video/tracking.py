@@ -190,12 +190,13 @@ class Tracker:
         return [track for track in self.tracks if id(track) not in taken]
 
     def _easy(self, faces: Faces, strong: list[int]) -> dict[int, Track]:
-        """Pairs of a seen track and a detection that nothing else could be."""
-        if not strong or not self.tracks:
+        """Pairs of a seen track and a detection that no other that is seen could be."""
+        seen = [track for track in self.tracks if track.seen]
+        if not strong or not seen:
             return {}
-        near = self._distances(self.tracks, faces.boxes[strong]) < GATE
+        near = self._distances(seen, faces.boxes[strong]) < GATE
         alone = near & (near.sum(axis=0) == 1) & (near.sum(axis=1) == 1)[:, None]
-        return {strong[j]: self.tracks[i] for i, j in np.argwhere(alone) if self.tracks[i].seen}
+        return {strong[j]: seen[i] for i, j in np.argwhere(alone)}
 
     def _contested(self, faces: Faces, detections: list[int], tracks: list[Track], views: _Views) -> dict[int, Track]:
         """Pairs by motion and looks, where several could be one another, or a track was out of sight."""
