@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mien.ops.draw import draw_faces
     from mien.ops.image import load_image, save_image
     from mien.types import Faces, Verification
+    from mien.video.analysis import Moment, VideoAnalyzer
     from mien.video.frames import Frame, FrameSource, open_frames
 
 __version__ = "0.1.0"
@@ -72,10 +73,12 @@ _HOMES = {
     "ImageTooLargeError": "mien.errors",
     "MienError": "mien.errors",
     "ModelError": "mien.errors",
+    "Moment": "mien.video.analysis",
     "NoFaceError": "mien.errors",
     "Person": "mien.gallery.records",
     "UnknownModelError": "mien.errors",
     "Verification": "mien.types",
+    "VideoAnalyzer": "mien.video.analysis",
     "VideoError": "mien.errors",
     "WeightsError": "mien.errors",
     "WeightsStore": "mien.models.store",
@@ -111,10 +114,12 @@ __all__ = [
     "ImageTooLargeError",
     "MienError",
     "ModelError",
+    "Moment",
     "NoFaceError",
     "Person",
     "UnknownModelError",
     "Verification",
+    "VideoAnalyzer",
     "VideoError",
     "WeightsError",
     "WeightsStore",

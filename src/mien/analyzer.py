@@ -145,6 +145,11 @@ class FaceAnalyzer:
         }
 
     @property
+    def only(self) -> tuple[Task, ...]:
+        """What it does."""
+        return self._only
+
+    @property
     def detector(self) -> Detector:
         """The detector, loaded on first use."""
         return self._detector()
@@ -190,9 +195,10 @@ class FaceAnalyzer:
     def _load_embedder(self) -> FaceEmbedder:
         return registry.load_embedder(self._embedder_entry, self._store, self._options, mode=self._mode)
 
-    def _wanted(self) -> list[_Lazy[Describe]]:
+    def _wanted(self, only: Sequence[Task] | None = None) -> list[_Lazy[Describe]]:
         """What describes faces, in the order in which it does; each once, also where it answers two questions."""
-        return list(dict.fromkeys(self._stages[task] for task in TASKS if task in self._only and task in self._stages))
+        asked = self._only if only is None else only
+        return list(dict.fromkeys(self._stages[task] for task in TASKS if task in asked and task in self._stages))
 
     def load(self) -> FaceAnalyzer:
         """Load every model that will be needed, all at once; returns itself."""
@@ -225,10 +231,25 @@ class FaceAnalyzer:
         return self._analyze([load_image(images)])[0]
 
     def _analyze(self, images: Sequence[ImageArray]) -> list[Faces]:
-        faces = self.detector(images)
-        for model in self._wanted():
-            faces = model()(images, faces)
-        return faces
+        return self.describe(images, self.detector(images))
+
+    def describe(
+        self, images: Sequence[ImageArray], faces: Sequence[Faces], only: Sequence[Task] | None = None
+    ) -> list[Faces]:
+        """Describe faces that are known already: tracked, or found by something else.
+
+        Args:
+            images: RGB uint8 (H, W, 3).
+            faces: those of each picture.
+            only: what to say of them, some of `TASKS`; by default all that this analyzer does.
+
+        Returns:
+            The same faces, described.
+        """
+        described = list(faces)
+        for model in self._wanted(only):
+            described = model()(images, described)
+        return described
 
     def similarity(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """Similarity in [-1, 1] of embeddings (..., D) and (..., D), broadcast."""

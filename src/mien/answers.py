@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -60,6 +60,12 @@ class Answers:
         """Select faces, as `Faces` does; the result is always of the same kind."""
         chosen = slots(index, len(self))
         return replace(self, **{name: array[chosen] for name, array in self._arrays().items()})  # type: ignore[type-var]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Those of several sets of faces, of the same models, as one; at least one part."""
+        columns = [part._arrays() for part in parts]
+        return replace(parts[0], **{name: np.concatenate([c[name] for c in columns]) for name in columns[0]})  # type: ignore[type-var]
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """One JSON-ready dict per face."""

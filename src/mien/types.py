@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -129,6 +129,19 @@ class Faces:
             if isinstance(value := getattr(self, f.name), (np.ndarray, Answers))
         }
         return replace(self, **per_face)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The faces of several sets of one picture, of the same models, as one; at least one part."""
+        first = parts[0]
+        columns: dict[str, Any] = {}
+        for f in fields(cls):
+            values = [getattr(part, f.name) for part in parts]
+            if isinstance(values[0], np.ndarray):
+                columns[f.name] = np.concatenate(values)
+            elif isinstance(values[0], Answers):
+                columns[f.name] = type(values[0]).joined(values)
+        return replace(first, **columns)
 
     @property
     def areas(self) -> FloatArray:

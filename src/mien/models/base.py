@@ -287,12 +287,15 @@ class Detector(Protocol):
     """Finds faces in pictures of any size."""
 
     record: Record
+    threshold: float
+    """Lowest score of a face, unless a call says another."""
 
-    def __call__(self, images: Sequence[ImageArray]) -> list[Faces]:
+    def __call__(self, images: Sequence[ImageArray], *, threshold: float | None = None) -> list[Faces]:
         """Find the faces of each picture.
 
         Args:
             images: RGB uint8 (H, W, 3), of any sizes.
+            threshold: lowest score of a face, if another than the detector's own.
 
         Returns:
             One `Faces` per picture, highest score first, in pixels of that picture.

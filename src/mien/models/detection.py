@@ -51,6 +51,10 @@ class ScaledDetector:
         size: longest side, in pixels, at which a picture is searched; larger pictures are reduced to it, smaller
             ones are left as they are. "full" searches at the picture's own size, in tiles if it is large.
         threshold: lowest score of a face.
+
+    Attributes:
+        record: of the network.
+        threshold: lowest score of a face, unless a call says another.
     """
 
     def __init__(
@@ -66,19 +70,21 @@ class ScaledDetector:
         self.record = record
         self._network = network
         self._size = size
-        self._threshold = threshold if threshold is not None else (record.threshold or 0.5)
+        self.threshold = threshold if threshold is not None else (record.threshold or 0.5)
 
-    def __call__(self, images: Sequence[ImageArray]) -> list[Faces]:
+    def __call__(self, images: Sequence[ImageArray], *, threshold: float | None = None) -> list[Faces]:
         """Find the faces of each picture.
 
         Pictures that have the same size for the network are searched as one batch.
 
         Args:
             images: RGB uint8 (H, W, 3), of any sizes.
+            threshold: lowest score of a face, if another than the detector's own.
 
         Returns:
             One `Faces` per picture, highest score first, in pixels of that picture.
         """
+        lowest = self.threshold if threshold is None else threshold
         by_shape: dict[tuple[int, int], list[_View]] = defaultdict(list)
         for i, image in enumerate(images):
             for view in self._views(i, *image.shape[:2]):
@@ -86,7 +92,7 @@ class ScaledDetector:
         found: list[list[Detections]] = [[] for _ in images]
         for shape, views in by_shape.items():
             for batch in _batches(views, shape):
-                self._search(images, batch, shape, found)
+                self._search(images, batch, shape, lowest, found)
         return [_merge(parts, image.shape) for parts, image in zip(found, images, strict=True)]
 
     def _views(self, image: int, height: int, width: int) -> Iterator[_View]:
@@ -115,6 +121,7 @@ class ScaledDetector:
         images: Sequence[ImageArray],
         views: Sequence[_View],
         shape: tuple[int, int],
+        threshold: float,
         found: list[list[Detections]],
     ) -> None:
         width, height = shape
@@ -123,7 +130,7 @@ class ScaledDetector:
             w, h = view.size
             part = images[view.image][view.y : view.y + view.height, view.x : view.x + view.width]
             picture[:h, :w] = part if part.shape[:2] == (h, w) else _resized(part, w, h)
-        for view, detections in zip(views, self._network(canvas, self._threshold), strict=True):
+        for view, detections in zip(views, self._network(canvas, threshold), strict=True):
             found[view.image].append(_placed(detections, view, images[view.image].shape))
 
 
