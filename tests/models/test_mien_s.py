@@ -96,4 +96,4 @@ def test_ferplus_validation_is_as_good_as_the_card_says(network, shared):
     error = np.sqrt(said["accuracy"] * (1 - said["accuracy"]) / report.figures.n)
     assert report.figures.accuracy == pytest.approx(said["accuracy"], abs=3 * error)
     assert report.figures.ece < 0.06
-    assert report.figures.accuracy_on_rest > report.figures.accuracy + 0.02
+    assert report.figures.accuracy_on_rest > report.figures.accuracy + 0.01  # of all 3,191: 0.037

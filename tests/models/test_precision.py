@@ -121,11 +121,17 @@ def answers():
 
 
 def test_answers_on_photographs_are_the_same(answers):
+    """But for a face in a crowd whose confidence is the threshold: whether that is said or "uncertain"."""
     _, exact, rounded = answers
     assert sum(map(len, exact)) >= 2
     for a, b in zip(exact, rounded, strict=True):
         np.testing.assert_array_equal(a.boxes, b.boxes)  # the detector has no int8 form
-        assert a.expressions.names == b.expressions.names
+        np.testing.assert_array_equal(a.expressions.top, b.expressions.top)
+        clear = np.abs(a.expressions.confidence - a.expressions.threshold) > 0.03
+        assert clear.sum() >= int(0.9 * len(a))
+        assert [name for name, sure in zip(a.expressions.names, clear, strict=True) if sure] == [
+            name for name, sure in zip(b.expressions.names, clear, strict=True) if sure
+        ]
         assert a.genders.names == b.genders.names
         assert np.abs(a.expressions.scores - b.expressions.scores).max() > 0  # it did run in int8
         np.testing.assert_allclose(a.ages.years, b.ages.years, atol=1.5)
