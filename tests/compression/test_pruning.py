@@ -1,5 +1,7 @@
 """Pruning: torch computes what the runtime does, channels go where nothing else sees them, and the gate holds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -111,7 +113,7 @@ def test_a_channel_that_does_nothing_is_not_missed(graph):
 
 
 def test_a_pruned_network_is_smaller_and_answers_the_same(subject):
-    done = prune(subject, faces(40, seed=2)[0], QUICK)
+    done = prune(subject, faces(40, seed=2)[0], replace(QUICK, epochs=4))
     before, after = done.comparison.before, done.comparison.after
     assert after.multiply_adds <= 0.7 * before.multiply_adds
     assert done.comparison.loss <= 0
@@ -132,3 +134,36 @@ def test_the_gate_holds(subject):
 def test_too_few_faces_are_refused(subject):
     with pytest.raises(DataError, match="too few"):
         prune(subject, faces(5)[0], QUICK)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_an_interrupted_run_goes_on_to_the_same_network(subject, tmp_path):
+    crops, keep = faces(40, seed=2)[0], tmp_path / "kept.pt"
+    whole = prune(subject, crops, QUICK)
+
+    def stop(row):
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        prune(subject, crops, QUICK, keep=keep, on_epoch=stop)
+    rows = []
+    resumed = prune(subject, crops, QUICK, keep=keep, on_epoch=rows.append)
+    assert [row["epoch"] for row in rows] == [2]  # the first was not learnt again
+    assert resumed.network == whole.network
+    again = prune(subject, crops, QUICK, keep=keep, on_epoch=rows.append)
+    assert len(rows) == 1
+    assert again.network == whole.network
+
+
+def test_what_was_kept_of_another_run_or_is_damaged_is_refused(subject, tmp_path):
+    crops, keep = faces(40, seed=2)[0], tmp_path / "kept.pt"
+    prune(subject, crops, replace(QUICK, epochs=1), keep=keep)
+    for other in ({"crops": crops[:-1]}, {"options": QUICK}):
+        with pytest.raises(DataError, match="another name"):
+            prune(subject, **{"crops": crops, "options": replace(QUICK, epochs=1), "keep": keep} | other)
+    keep.write_bytes(keep.read_bytes()[:1000])
+    with pytest.raises(DataError, match="not a checkpoint"):
+        prune(subject, crops, replace(QUICK, epochs=1), keep=keep)

@@ -312,7 +312,7 @@ def test_resuming_nothing_is_said(tmp_path, make_set):
 def test_a_damaged_checkpoint_is_one_line(tmp_path, content):
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="start again without --resume"):
+    with pytest.raises(DataError, match="start again without it"):
         checkpoint.load_checkpoint(path)
 
 

@@ -44,6 +44,12 @@ def prune(
     most: Annotated[
         int, typer.Option(min=16, help="Pictures that are used at most.", rich_help_panel=_COURSE)
     ] = 100_000,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep each epoch here; an interrupted run goes on from it.", rich_help_panel=_COURSE
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, rich_help_panel=_COURSE)] = 0,
     split: optimizing.Split = None,
     root: optimizing.Root = None,
@@ -54,7 +60,8 @@ def prune(
     """Remove the channels of a network that are missed least, and train it to answer as before.
 
     Where it loses more than --max-loss on your evaluation data nothing is written, and the exit code is 1. A tenth of
-    the pictures is set aside to choose the best epoch.
+    the pictures is set aside to choose the best epoch. With --keep, a run that was interrupted goes on with the same
+    command, and one that was refused is not lost.
     """
     try:
         from mien.compression.fine_tuning import PruneOptions
@@ -78,11 +85,18 @@ def prune(
             batches = subject.batches(readable(chosen))
             if len({batch.shape[1:] for batch in batches}) > 1:
                 raise MienError(f"{model}: takes pictures of any size; only networks that take crops can be pruned")
-            done = prune_subject(subject, np.concatenate(batches), settings, progress=progress)
+            done = prune_subject(
+                subject,
+                np.concatenate(batches),
+                settings,
+                keep=keep,
+                progress=progress,
+                on_epoch=lambda row: note_beside_bar(
+                    f"epoch {row['epoch']:.0f} of {epochs}: error {row['loss']:.4f} of the variance"
+                ),
+            )
     except GateError as error:
         report_error(str(error))
         raise typer.Exit(EXIT_NO) from error
-    for row in done.history:
-        note_beside_bar(f"epoch {row['epoch']:.0f}: error {row['loss']:.4f} of the variance")
     write_whole(out, done.network)
     optimizing.tell(done.comparison, out, as_json=as_json)

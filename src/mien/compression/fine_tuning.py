@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,11 +72,19 @@ class Lessons:
     held: ImageArray
     options: PruneOptions
 
-    def run(self, told: Progress) -> list[dict[str, float]]:
+    def run(
+        self,
+        told: Progress,
+        *,
+        state: dict[str, Any] | None = None,
+        after_epoch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> list[dict[str, float]]:
         """Teach.
 
         Args:
             told: called with (steps done, steps in all, what happens).
+            state: what `after_epoch` was given: teaching goes on from there.
+            after_epoch: called with all that goes on needs.
 
         Returns:
             Of each epoch: "epoch", "train_loss", "loss": the squared error of the answers, in parts of the variance of
@@ -86,17 +95,32 @@ class Lessons:
         """
         self._expected = answers(self.teacher, self.held)
         self._scale = float(self._expected.var(dim=0).mean().clamp(min=1e-12))
-        _estimate_norms(self.student, self.learnt[:: -(-len(self.learnt) // _NORMS_ON)], self.options.batch)
-        history = [{"epoch": 0.0, "train_loss": math.nan, "loss": self._error()}]
-        best, weights = 0, copy.deepcopy(self.student.state_dict())
         optimizer = torch.optim.AdamW(_by_size(self.student), weight_decay=0.0)
-        for epoch in range(1, self.options.epochs + 1):
+        if state is None:
+            _estimate_norms(self.student, self.learnt[:: -(-len(self.learnt) // _NORMS_ON)], self.options.batch)
+            history = [{"epoch": 0.0, "train_loss": math.nan, "loss": self._error()}]
+            best, weights = 0, copy.deepcopy(self.student.state_dict())
+        else:
+            self.student.load_state_dict(state["student"])
+            optimizer.load_state_dict(state["optimizer"])
+            history, best, weights = state["history"], state["best"], state["best_weights"]
+        for epoch in range(len(history), self.options.epochs + 1):
+            if epoch - 1 - best >= self.options.patience:
+                break
             loss = self._epoch(epoch, optimizer, told)
             history.append({"epoch": float(epoch), "train_loss": loss, "loss": self._error()})
             if history[-1]["loss"] < history[best]["loss"]:
                 best, weights = epoch, copy.deepcopy(self.student.state_dict())
-            elif epoch - best >= self.options.patience:
-                break
+            if after_epoch is not None:
+                after_epoch(
+                    {
+                        "student": self.student.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "history": history,
+                        "best": best,
+                        "best_weights": weights,
+                    }
+                )
         self.student.load_state_dict(weights)
         self.student.eval()
         return history

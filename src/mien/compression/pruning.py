@@ -8,8 +8,10 @@ outputs, Ba & Caruana 2014, arXiv:1312.6184).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from mien.models import _onnx
 from mien.models.base import RuntimeOptions
 from mien.models.quantized import float_graph
 from mien.models.runtime import Session
+from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.export import stored_halved
 from mien.types import FloatArray, ImageArray
 
@@ -68,37 +71,37 @@ class Pruned:
     history: list[dict[str, float]]
 
 
-def prune(subject: Subject, crops: ImageArray, options: PruneOptions, *, progress: Progress | None = None) -> Pruned:
+def prune(
+    subject: Subject,
+    crops: ImageArray,
+    options: PruneOptions,
+    *,
+    keep: Path | None = None,
+    progress: Progress | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> Pruned:
     """Prune a network and train it again.
 
     Args:
         subject: the network and what it is measured by.
         crops: (N, H, W, 3) uint8, as the network gets them, to learn from.
         options: how.
+        keep: a file that holds what was learnt up to the last whole epoch: the same call goes on from there.
         progress: called with (done, total, what).
+        on_epoch: called with the row of each epoch, see `Pruned.history`.
 
     Raises:
         GateError: it loses more than it may.
         ModelError: its graph cannot be pruned, or not by so much.
-        DataError: the data cannot be used.
+        DataError: the data cannot be used, or `keep` is of another run.
     """
     told = progress or (lambda *_: None)
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    learnt, held = _parted(crops, options)
     graph = float_graph(subject.network, subject.name)
     before = subject.measure(subject.network, lambda done, total: told(done, total, "measuring the original"))
-    teacher = GraphNetwork(graph, crops[:2])
-    _refuse_differences(teacher, graph, crops[:8])
-    student = GraphNetwork(graph, crops[:2])
-    some = learnt[:: -(-len(learnt) // _JUDGED_ON)]
-    student.settle(torch.from_numpy(some).float())
-    costs = multiply_adds(graph, crops)
-    found = links(graph)
-    missed = importance(student, found, some, told)
-    keep = chosen(found, missed, costs, options.reduce)
-    cut(student, found, keep)
-    history = Lessons(student, teacher, learnt, held, options).run(told)
+    kept = KeptLessons(keep, _run_of(options, graph, crops))
+    student, channels, history = _taught(graph, crops, options, kept, told=told, on_epoch=on_epoch)
     network = _halved(student.eval().exported(), crops[:8])
     after = subject.measure(network, lambda done, total: told(done, total, "measuring the pruned network"))
     if not holds(before, after, options.max_loss):
@@ -108,12 +111,83 @@ def prune(subject: Subject, crops: ImageArray, options: PruneOptions, *, progres
     was, now = milliseconds(subject.network, network)
     comparison = Comparison(
         subject.name,
-        Side(before, len(subject.network), was, sum(costs.values())),
+        Side(before, len(subject.network), was, sum(multiply_adds(graph, crops).values())),
         Side(after, len(network), now, sum(multiply_adds(student.exported(), crops).values())),
         options.max_loss,
-        {"channels": {link.first: [len(keep[link.first]), link.channels] for link in found}},
+        {"channels": channels},
     )
     return Pruned(network, comparison, history)
+
+
+def _taught(
+    graph: bytes,
+    crops: ImageArray,
+    options: PruneOptions,
+    kept: KeptLessons,
+    *,
+    told: Progress,
+    on_epoch: Callable[[dict[str, float]], None] | None,
+) -> tuple[GraphNetwork, dict[str, list[int]], list[dict[str, float]]]:
+    """The pruned network, how many channels of how many each link has kept, and the row of each epoch."""
+    learnt, held = _parted(crops, options)
+    teacher, student = GraphNetwork(graph, crops[:2]), GraphNetwork(graph, crops[:2])
+    _refuse_differences(teacher, graph, crops[:8])
+    some = learnt[:: -(-len(learnt) // _JUDGED_ON)]
+    student.settle(torch.from_numpy(some).float())
+    found = links(graph)
+    if kept.state is None:
+        missed = importance(student, found, some, told)
+        stay = chosen(found, missed, multiply_adds(graph, crops), options.reduce)
+    else:
+        stay = {name: np.array(channels) for name, channels in kept.state["channels"].items()}
+    cut(student, found, stay)
+
+    def after_epoch(state: dict[str, Any]) -> None:
+        kept.save({**state, "channels": {name: channels.tolist() for name, channels in stay.items()}})
+        if on_epoch is not None:
+            on_epoch(state["history"][-1])
+
+    history = Lessons(student, teacher, learnt, held, options).run(told, state=kept.state, after_epoch=after_epoch)
+    return student, {link.first: [len(stay[link.first]), link.channels] for link in found}, history
+
+
+class KeptLessons:
+    """The file from which an interrupted run goes on.
+
+    Args:
+        path: of the file, which need not be there yet; None keeps nothing.
+        run: what has to be the same for going on.
+
+    Attributes:
+        state: what was saved last, or None.
+
+    Raises:
+        DataError: the file cannot be read, or is of another run.
+    """
+
+    def __init__(self, path: Path | None, run: dict[str, Any]) -> None:
+        self._path, self._run = path, run
+        self.state: dict[str, Any] | None = None
+        if path is None or not path.exists():
+            return
+        self.state = load_checkpoint(path)
+        if self.state.get("run") != run:
+            raise DataError(
+                f"{path}: of a run with another network, other pictures or settings; give --keep another name"
+            )
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write what goes on needs, whole or not at all."""
+        if self._path is not None:
+            save_checkpoint(self._path, {**state, "run": self._run})
+
+
+def _run_of(options: PruneOptions, graph: bytes, crops: ImageArray) -> dict[str, Any]:
+    """What two runs must have in common for one to go on where the other stopped."""
+    free = ("max_loss", "threads")
+    settings = {name: value for name, value in asdict(options).items() if name not in free}
+    digests = [hashlib.sha256(data).hexdigest() for data in (graph, crops.tobytes())]
+    return {"settings": settings, "network": digests[0], "crops": digests[1]}
 
 
 def links(graph: bytes) -> list[Link]:

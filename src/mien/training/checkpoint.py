@@ -45,7 +45,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         TypeError,
         AttributeError,
     ) as error:
-        raise DataError(f"{path}: not a checkpoint that can be read; start again without --resume") from error
+        raise DataError(f"{path}: not a checkpoint that can be read; start again without it") from error
     if not isinstance(state, dict):
-        raise DataError(f"{path}: not a checkpoint; start again without --resume")
+        raise DataError(f"{path}: not a checkpoint; start again without it")
     return state
