@@ -119,7 +119,7 @@ class Disturbances:
             out[t] = np.clip(light, 0, 255).astype(np.uint8)
             if quality:
                 code = cv2.imencode(".jpg", out[t], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-                out[t] = cv2.imdecode(code, cv2.IMREAD_GRAYSCALE)
+                out[t] = np.asarray(cv2.imdecode(code, cv2.IMREAD_GRAYSCALE))
         return out
 
     def _cover(self, shown: ImageArray, times: Floats, rng: np.random.Generator) -> None:
@@ -143,7 +143,8 @@ class Disturbances:
             if rng.random() < 0.4:  # a corner of a picture is no face
                 half = len(other) // 2
                 y, x = rng.integers(0, 2, 2) * half
-                other = cv2.resize(other[y : y + half, x : x + half], other.shape[::-1], interpolation=cv2.INTER_LINEAR)
+                corner = other[y : y + half, x : x + half]
+                other = np.asarray(cv2.resize(corner, other.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
             shown[wrong] = other
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from mien.datasets.base import ImageSet, IndexArray
 from mien.datasets.disturbances import Disturbances
+from mien.datasets.labels import EXPRESSIONS
 from mien.errors import DataError
 from mien.ops.morph import Morph, morph_between
 from mien.types import FloatArray, ImageArray
@@ -88,25 +90,25 @@ class FacePool:
     Attributes:
         crops: (N, 48, 48) uint8, grey.
         truth: (N,) int64.
-        labels: the C classes, the first of which is neutral.
+        labels: `EXPRESSIONS`; the first is neutral.
 
     Raises:
-        DataError: there are no such faces.
+        DataError: there are no such faces, or they show what is none of these.
         ImageError: a picture cannot be read.
     """
 
     def __init__(self, pictures: ImageSet) -> None:
         measured = pictures.for_measuring()
         self.name = pictures.name
-        self.labels = pictures.labels
-        self.truth = measured.truth
+        self.labels = EXPRESSIONS
+        self.truth = _as_expressions(measured)
         self.crops = np.stack(
             [_grey(measured.read(i)) for i in range(len(measured))] or [np.zeros((SIZE, SIZE), np.uint8)]
         )
-        present = np.bincount(measured.truth, minlength=len(self.labels))
-        if "neutral" not in self.labels[:1] or not present[_REST] or not present[1:].any():
+        present = np.bincount(self.truth, minlength=len(self.labels))
+        if not present[_REST] or not present[1:].any():
             raise DataError(f"{pictures.name}: sequences need neutral faces and others, labelled")
-        self._by_label = [np.flatnonzero(measured.truth == label) for label in range(len(self.labels))]
+        self._by_label = [np.flatnonzero(self.truth == label) for label in range(len(self.labels))]
         # Rare expressions come more often than they are in the data, but not as often as all others.
         shares = np.sqrt(present.astype(np.float64))
         shares[_REST] = 0
@@ -118,7 +120,8 @@ class FacePool:
 
     def any_face(self, rng: np.random.Generator) -> ImageArray:
         """A crop of anybody, (48, 48)."""
-        return self.crops[rng.integers(len(self))]
+        crop: ImageArray = self.crops[rng.integers(len(self))]
+        return crop
 
     def anybody_at_rest(self, rng: np.random.Generator) -> int:
         """The position of a neutral face."""
@@ -212,7 +215,7 @@ def _performed(
     pool: FacePool, parts: list[_Part], times: Floats, rng: np.random.Generator, options: SequenceOptions
 ) -> tuple[ImageArray, IndexArray]:
     """(T, 48, 48) faces, and what they show."""
-    morphs = [_way(pool, before, after) for before, after in zip(parts, parts[1:], strict=False)]
+    morphs = [_way(pool, before, after) for before, after in pairwise(parts)]
     starts = np.array([part.start for part in parts])
     wane = options.relaxed * rng.random() * _waves(times, rng)
     twitches = _twitches(pool, parts, rng, options)
@@ -275,9 +278,20 @@ def _drawn(rng: np.random.Generator, limits: tuple[float, float]) -> float:
     return float(np.exp(rng.uniform(low, high)))
 
 
+def _as_expressions(pictures: ImageSet) -> IndexArray:
+    """(N,) positions in `EXPRESSIONS` of what pictures show."""
+    unknown = [label for label in pictures.labels if label not in EXPRESSIONS]
+    if unknown:
+        raise DataError(f"{pictures.name}: {unknown[0]!r} is none of {', '.join(EXPRESSIONS)}")
+    return np.array([EXPRESSIONS.index(label) for label in pictures.labels])[pictures.truth]
+
+
 def _grey(picture: ImageArray) -> ImageArray:
-    """(48, 48) uint8 of a picture that is one face."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    """(48, 48) uint8 of a picture that is one face; of others, the middle."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    grey = cv2.cvtColor(picture[top : top + side, left : left + side], cv2.COLOR_RGB2GRAY)
     if grey.shape != (SIZE, SIZE):
         grey = cv2.resize(grey, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     return np.asarray(grey, dtype=np.uint8)

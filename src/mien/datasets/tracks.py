@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,9 +89,7 @@ class TrackSet:
         return found.hexdigest()
 
 
-def tracks_of(
-    sequences: Iterable[FaceSequence], classify: Callable[[ImageArray], FloatArray]
-) -> Iterable[Track]:
+def tracks_of(sequences: Iterable[FaceSequence], classify: Callable[[ImageArray], FloatArray]) -> Iterable[Track]:
     """What a classifier of crops says of each frame of sequences.
 
     Args:
@@ -108,7 +107,7 @@ def save_tracks(path: Path, tracks: TrackSet) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    joined = {name: np.concatenate([getattr(track, name) for track in tracks.tracks]) for name in _ARRAYS}
+    joined: dict[str, Any] = {name: np.concatenate([getattr(t, name) for t in tracks.tracks]) for name in _ARRAYS}
     try:
         with written_whole(path) as temporary, temporary.open("wb") as file:
             lengths = np.array([len(track) for track in tracks.tracks])
@@ -132,7 +131,7 @@ def load_tracks(path: Path) -> TrackSet:
         tracks = [Track(*parts) for parts in zip(*arrays, strict=True)]
         if not all(track.scores.shape == (len(track), len(labels)) for track in tracks):
             raise ValueError("scores do not fit the labels")
-        if not all(NO_ANSWER <= track.truth.min() and track.truth.max() < len(labels) for track in tracks):
+        if not all(track.truth.min() >= NO_ANSWER and track.truth.max() < len(labels) for track in tracks):
             raise ValueError("what is true is none of the labels")
     except Exception as error:  # zip and npy files that are not trusted meet nearly every exception there is
         raise DataError(f"{path}: not a file of tracks, or damaged; remove it, and it is made again") from error

@@ -87,6 +87,7 @@ def fits(port: Port, name: str, kind: str, shape: tuple[int, ...]) -> bool:
 
 
 def told(ports: Sequence[Port]) -> str:
+    """What a graph takes or gives, for a message."""
     shown = [
         f"{port.name[:_SHOWN]!r} ({', '.join('any' if n is None else str(n)[:20] for n in port.shape)}) {port.kind}"
         for port in ports[:3]

@@ -33,13 +33,19 @@ class Smoother(Protocol):
     """
 
     @property
-    def labels(self) -> tuple[str, ...]: ...
+    def labels(self) -> tuple[str, ...]:
+        """See above."""
+        ...
 
     @property
-    def margin(self) -> float: ...
+    def margin(self) -> float:
+        """See above."""
+        ...
 
     @property
-    def reset_after(self) -> float: ...
+    def reset_after(self) -> float:
+        """See above."""
+        ...
 
     def begin(self, n: int = 1) -> FloatArray:
         """(n, S) float32: the states of tracks that begin."""
@@ -134,9 +140,9 @@ class MovingAverage:
 
     def _weights(self, ages: FloatArray) -> FloatArray:
         """(N, frames) of frames of these ages."""
-        if self.kind == "box":
-            return (ages <= self.window).astype(np.float32)
-        return np.exp(-ages / np.float32(self.window)).astype(np.float32)
+        counts = ages <= self.window if self.kind == "box" else np.exp(-ages / np.float32(self.window))
+        weights: FloatArray = counts.astype(np.float32)
+        return weights
 
 
 def checked(

@@ -10,22 +10,23 @@ Networks are trained by `mien train temporal` (recipes/temporal.md has the comma
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.answers import Expressions
 from mien.errors import ModelError
-from mien.models import trained
-from mien.models.base import ModelEntry, Record, Task, WeightsFile
+from mien.models import _onnx, trained
+from mien.models.base import ModelEntry, Record, RuntimeOptions, Task, WeightsFile
 from mien.models.card_network import CardNetwork, fits, told
 from mien.models.cards import Card, Check, check_labels, check_temperature, check_threshold, is_count, is_number, refuse
-from mien.models.smoothing import checked
+from mien.models.smoothing import Kind, MovingAverage, checked
 from mien.ops.softmax import softmax
 from mien.types import FloatArray
 
@@ -48,6 +49,11 @@ def _check_seconds(name: str, value: object) -> None:
         refuse(name, "is not a number of seconds above 0, an hour at most")
 
 
+def _check_kind(name: str, value: object) -> None:
+    if value not in get_args(Kind):
+        refuse(name, f"is none of {', '.join(get_args(Kind))}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TemporalCard(Card):
     """What a network for expressions over time says about itself.
@@ -59,6 +65,9 @@ class TemporalCard(Card):
         margin: by how much another expression must be more probable before a track is said to show it.
         state: S, numbers that it remembers of each track.
         reset_after: seconds after which a track begins anew.
+        average_kind: of the moving average that was tuned on the same tracks ("box" or "exponential"), to compare with.
+        average_window: its seconds.
+        average_margin: its margin.
 
     Raises:
         ModelError: a value is none that a card can have.
@@ -73,6 +82,9 @@ class TemporalCard(Card):
             "margin": check_threshold,
             "state": _check_state,
             "reset_after": _check_seconds,
+            "average_kind": _check_kind,
+            "average_window": _check_seconds,
+            "average_margin": check_threshold,
         }
     )
 
@@ -82,6 +94,19 @@ class TemporalCard(Card):
     margin: float
     state: int
     reset_after: float
+    average_kind: Kind
+    average_window: float
+    average_margin: float
+
+    def moving_average(self) -> MovingAverage:
+        """The one that was tuned on the tracks that the network learnt from."""
+        return MovingAverage(
+            self.labels,
+            self.average_window,
+            kind=self.average_kind,
+            margin=self.average_margin,
+            reset_after=self.reset_after,
+        )
 
 
 class TemporalNetwork(CardNetwork[TemporalCard]):
@@ -195,6 +220,14 @@ class TemporalExpression:
     def answers(self, probabilities: FloatArray) -> Expressions:
         """Probabilities, (N, C), as answers that `Faces` carry."""
         return Expressions(self.labels, probabilities, self.network.card.threshold)
+
+
+def opened(model: str | Path | bytes, options: RuntimeOptions | None = None) -> TemporalExpression:
+    """A network of the user's own, or one that was just trained; see `CardNetwork` for what it raises."""
+    network = TemporalNetwork(model, options)
+    data = model if isinstance(model, bytes) else _onnx.read_own(model)[1]
+    weights = WeightsFile(f"{network.name}.onnx", hashlib.sha256(data).hexdigest(), len(data), ())
+    return TemporalExpression(_record(network.card, weights), network)
 
 
 def bundled(folder: Path = trained.WEIGHTS) -> ModelEntry:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mien.errors import ModelError, WeightsError
 from mien.models import _onnx
-from mien.models.base import ModelEntry, Record, RuntimeOptions, Task, WeightsFile, int8_ranges
+from mien.models.base import ModelEntry, Network, Record, RuntimeOptions, Task, WeightsFile, int8_ranges
 from mien.models.card_network import CardNetwork
 from mien.models.cards import AnyCard, Card, CropCard, read_card_beside
 
@@ -39,7 +39,7 @@ def bundled(
     card, weights = read_card_beside(path, network.card_kind())
     if card.task != task or card.name != name:
         raise ModelError(f"{path} is the card of {card.name!r} for {card.task!r}")
-    return ModelEntry(to_record(card, weights), network, int8=int8_ranges(name))
+    return ModelEntry(to_record(card, weights), _loader(network), int8=int8_ranges(name))
 
 
 def entry_from_file(
@@ -69,7 +69,12 @@ def entry_from_file(
         raise WeightsError(f"{path}: {error}") from error
     weights = _onnx.own_weights(path, data)
     record = to_record(loaded.card, weights)
-    return ModelEntry(replace(record, name=f"{task}:{path.stem}@{weights.sha256[:8]}"), network)
+    return ModelEntry(replace(record, name=f"{task}:{path.stem}@{weights.sha256[:8]}"), _loader(network))
+
+
+def _loader(network: type[CardNetwork[AnyCard]]) -> Callable[[Path, RuntimeOptions], Network]:
+    """How the network is made from its file; each kind of network is one of `Network`."""
+    return cast(Callable[[Path, RuntimeOptions], Network], network)
 
 
 def record_of(card: Card, weights: WeightsFile, task: Task, *, summary: str, **more: Any) -> Record:

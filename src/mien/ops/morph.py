@@ -60,14 +60,14 @@ def morph_between(start: ImageArray, end: ImageArray) -> Morph:
         start: (H, W) uint8.
         end: (H, W) uint8.
     """
-    finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     first, last = (
         cv2.resize(picture, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_LINEAR)
         for picture in (start, end)
     )
     ways = []
     for a, b in ((first, last), (last, first)):
-        flow = finder.calc(a, b, None)
+        flow = finder.calc(a, b, np.zeros((*a.shape, 2), np.float32))
         small = cv2.resize(flow, start.shape[::-1], interpolation=cv2.INTER_AREA) / _ENLARGED
         ways.append(cv2.GaussianBlur(small, (0, 0), _SMOOTHING).astype(np.float32))
     return Morph(start, end, ways[0], ways[1])

@@ -21,6 +21,7 @@ class TrackAugmentation:
 
     Attributes:
         strength: see above.
+        spliced: chance that a track goes on as another one, from a frame on in which both show the same.
         thinned: largest share of frames that are left out, evenly: another frame rate.
         slower: largest change of the pace, as a logarithm.
         lost: share of frames in which the face is not seen.
@@ -32,6 +33,7 @@ class TrackAugmentation:
     """
 
     strength: float = 1.0
+    spliced: float = 0.5
     thinned: float = 0.5
     slower: float = 0.2
     lost: float = 0.02
@@ -44,12 +46,14 @@ class TrackAugmentation:
 
         Args:
             track: to change.
-            other: gives foreign frames.
+            other: gives foreign frames, or how it goes on.
             rng: all that is random comes from it.
         """
         s = self.strength
         if s <= 0:
             return track
+        if rng.random() < self.spliced * s:
+            track = _spliced(track, other, rng)
         kept = _kept(len(track), 1 - s * self.thinned * rng.random(), rng)
         n = len(kept)
         times = track.times[kept] * np.exp(rng.uniform(-self.slower, self.slower) * s)
@@ -62,6 +66,22 @@ class TrackAugmentation:
         scores /= scores.sum(axis=1, keepdims=True)
         seen = track.seen[kept] & (rng.random(n) >= self.lost * s)
         return Track(times, scores.astype(np.float32), seen, track.truth[kept])
+
+
+def _spliced(track: Track, other: Track, rng: np.random.Generator) -> Track:
+    """The first part of a track and the last of another, where there are frames that show the same."""
+    leaves = int(rng.integers(len(track)))
+    enters = np.flatnonzero(other.truth == track.truth[leaves])
+    if not len(enters):
+        return track
+    goes_on = int(rng.choice(enters)) + 1
+    jump = track.times[leaves] - other.times[goes_on - 1]
+    parts = zip(
+        (track.times, track.scores, track.seen, track.truth),
+        (other.times + jump, other.scores, other.seen, other.truth),
+        strict=True,
+    )
+    return Track(*(np.concatenate([first[: leaves + 1], last[goes_on:]]) for first, last in parts))
 
 
 def _kept(n: int, share: float, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -88,7 +88,7 @@ class Lstm(Temporal):
 
     def remember(self, frame: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """See `Temporal`."""
-        parts = states.split(self.memory.hidden_size, dim=1)
+        parts = torch.split(states, self.memory.hidden_size, dim=1)
         following = []
         for layer in range(self.memory.num_layers):
             outside, inside = _gates(self.memory, layer, frame, parts[2 * layer])
@@ -119,7 +119,7 @@ class Gru(Temporal):
     def remember(self, frame: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """See `Temporal`."""
         following = []
-        for layer, before in enumerate(states.split(self.memory.hidden_size, dim=1)):
+        for layer, before in enumerate(torch.split(states, self.memory.hidden_size, dim=1)):
             outside, inside = _gates(self.memory, layer, frame, before)
             (r, z, n), (hr, hz, hn) = outside.chunk(3, dim=1), inside.chunk(3, dim=1)
             kept = (z + hz).sigmoid()
@@ -145,11 +145,11 @@ class Tcn(Temporal):
     @property
     def state(self) -> int:
         """What each layer saw in as many frames as it reaches back."""
-        return self._width * sum(self.reaches)
+        return int(self._width * sum(self.reaches))
 
     def remembered(self, frames: Tensor) -> Tensor:
         """See `Temporal`."""
-        x = self.enter(frames)
+        x: Tensor = self.enter(frames)
         for now, before, reach in zip(self.now, self.before, self.reaches, strict=True):
             earlier = functional.pad(x, (0, 0, reach, 0))[:, : x.shape[1]]
             x = x + self.dropout(functional.relu(now(x) + before(earlier)))
@@ -159,7 +159,7 @@ class Tcn(Temporal):
         """See `Temporal`."""
         x = self.enter(frame)
         following = []
-        kept = states.split([reach * self._width for reach in self.reaches], dim=1)
+        kept = torch.split(states, [reach * self._width for reach in self.reaches], dim=1)
         for now, before, seen in zip(self.now, self.before, kept, strict=True):
             following.append(torch.cat([seen[:, self._width :], x], dim=1))  # the oldest is first, and leaves
             x = x + functional.relu(now(x) + before(seen[:, : self._width]))
