@@ -33,6 +33,9 @@ def temporal(
     *,
     split: Annotated[str | None, typer.Option(help="Part of the faces: train, validation or test.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Name of a model, or path of an ONNX file.")] = None,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="Another model to measure on the same tracks; may be repeated.")
+    ] = None,
     expression_model: options.ExpressionModel = None,
     sequences: Annotated[int, typer.Option(help="Made of the faces.", min=2, max=100_000)] = 300,
     seed: Annotated[int, typer.Option(help="Of all that is random in them.", min=0, max=2**32 - 1)] = 3,
@@ -60,7 +63,10 @@ def temporal(
         raise DataError(f"--split {split!r}: choose one of {', '.join(_SPLITS)}")
     store = WeightsStore(progress=DownloadBars())
     runtime = RuntimeOptions(threads=threads, device=device)
-    smoother = registry.load_temporal(registry.entry(model or SHIPPED, "temporal"), store, runtime)
+    smoother, *others = (
+        registry.load_temporal(registry.entry(name, "temporal"), store, runtime)
+        for name in (model or SHIPPED, *(beside or ()))
+    )
     by = temporal_data.expressions(expression_model, threads=threads, device=device)
     _tell_other_network(smoother.network.card.parents, by)
     with progress_bar("recording tracks", results_last=True) as progress:
@@ -73,8 +79,8 @@ def temporal(
     setup: dict[str, str | int] = {"expression_model": by.name, "threads": threads or default_threads()}
     if not clips:
         setup["seed"] = seed
-    average = {"moving average": smoother.network.card.moving_average()}
-    report = evaluate_temporal(tracks, smoother, average, name=smoother.record.name, setup=setup)
+    compared = {"moving average": smoother.network.card.moving_average(), **{s.record.name: s for s in others}}
+    report = evaluate_temporal(tracks, smoother, compared, name=smoother.record.name, setup=setup)
     if as_json:
         print_json(report.to_dict())
     else:

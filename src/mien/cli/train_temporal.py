@@ -41,6 +41,10 @@ def temporal(
     expression_model: options.ExpressionModel = None,
     sequences: Annotated[int, typer.Option(help="Made of the faces.", min=2, max=1_000_000)] = 1200,
     held_sequences: Annotated[int, typer.Option(help="Made of those set aside.", min=1, max=1_000_000)] = 200,
+    tracks: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the recorded tracks, which runs can share; by default in --out."),
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the tracks, at most.", min=1)] = 60,
     batch: Annotated[int, typer.Option(help="Tracks a step.", min=1)] = 32,
     learning_rate: Annotated[float, typer.Option(help="The highest.", min=1e-6, max=10)] = 3e-3,
@@ -79,7 +83,7 @@ def temporal(
     with run_folder.held_folder(out):
         run_folder.prepare_folder(out, settings, resume=resume)
         with progress_bar("training", results_last=True) as progress:
-            training, held = _recorded(data, validation, settings, by, out / "tracks", progress)
+            training, held = _recorded(data, validation, settings, by, tracks or out / "tracks", progress)
             trained = train_temporal(
                 training,
                 held,
@@ -132,7 +136,10 @@ def _faces_recorded(
     from mien.datasets import has_split, open_image_set
     from mien.datasets.sequences import FacePool
 
-    keep.mkdir(exist_ok=True)
+    try:
+        keep.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{keep}: cannot be made: {error.strerror or error}") from error
     faces = open_image_set(data, split="train" if has_split(data, "train") else None)
     if validation:
         aside = open_image_set(validation, split="train" if has_split(validation, "train") else None)

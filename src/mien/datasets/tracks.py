@@ -123,7 +123,7 @@ def load_tracks(path: Path) -> TrackSet:
         DataError: it cannot be read, or is something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             ends = np.cumsum(archive["lengths"])[:-1]
             arrays = [np.split(archive[name].astype(kind), ends) for name, kind in _ARRAYS.items()]
             labels = tuple(map(str, archive["labels"]))

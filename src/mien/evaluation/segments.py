@@ -43,7 +43,7 @@ class Segment:
 
 
 def segments(states: Ints, times: Floats) -> list[Segment]:
-    """The segments of a track; each frame lasts until the next one.
+    """The segments of a track; each frame lasts until the next one, and the last one as long as most.
 
     Args:
         states: (T,) labels; `REST` and `NO_ANSWER` are no segments.
@@ -52,7 +52,7 @@ def segments(states: Ints, times: Floats) -> list[Segment]:
     if not len(states):
         return []
     starts = np.flatnonzero(np.diff(states, prepend=states[0] - 1))
-    step = float(np.median(np.diff(times))) if len(times) > 1 else _LONELY
+    step = float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else _LONELY
     ends = np.append(times[starts[1:]], times[-1] + step)
     return [
         Segment(int(states[i]), float(times[i]), float(end))
@@ -63,7 +63,12 @@ def segments(states: Ints, times: Floats) -> list[Segment]:
 
 def matched(found: Sequence[Segment], true: Sequence[Segment]) -> list[tuple[Segment, Segment]]:
     """Pairs (found, true) of one label that fit; best first, each segment in one pair at most."""
-    pairs = [(f.iou(t), i, k) for i, f in enumerate(found) for k, t in enumerate(true) if f.label == t.label]
+    pairs = [
+        (f.iou(t), i, k)
+        for i, f in enumerate(found)
+        for k, t in enumerate(true)
+        if f.label == t.label and f.start < t.end and t.start < f.end
+    ]
     used: set[int] = set()
     taken: set[int] = set()
     chosen = []

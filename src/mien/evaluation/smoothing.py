@@ -18,7 +18,7 @@ from mien.types import FloatArray
 
 WINDOWS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
 """Seconds that are tried for moving averages."""
-MARGINS = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+MARGINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Hystereses that are tried."""
 KINDS: tuple[Kind, ...] = ("box", "exponential")
 
@@ -47,12 +47,12 @@ class Counted:
 def probabilities_of(smoother: Smoother, tracks: Sequence[Track]) -> list[FloatArray]:
     """(T, C) for each track; all tracks run side by side."""
     order = sorted(range(len(tracks)), key=lambda i: -len(tracks[i]))
-    longest = len(tracks[order[0]]) if order else 0
+    longest = max(map(len, tracks), default=0)
     out = [np.zeros(track.scores.shape, np.float32) for track in tracks]
     elapsed = [track.elapsed for track in tracks]
     states = smoother.begin(len(order))
     for t in range(longest):
-        while len(tracks[order[-1]]) <= t:
+        while len(tracks[order[-1]]) <= t:  # these have ended
             order.pop()
         states = states[: len(order)]
         scores = np.stack([tracks[i].scores[t] for i in order])
@@ -128,19 +128,33 @@ def segment_f1_of(hits: Ints, found: Ints, true: Ints) -> Floats:
     return np.where(total > 0, 2 * hits / np.maximum(total, 1), 1.0)
 
 
-def quality(tracks: Sequence[Track], states: Sequence[Ints], classes: int) -> float:
-    """What is tuned for: the mean of frame accuracy and segment F1."""
-    counts = [counted(track, said, classes) for track, said in zip(tracks, states, strict=True)]
-    accuracy = accuracy_of(np.sum([c.confusion for c in counts], axis=0))
-    hits, found, true = (np.array(sum(getattr(c, name) for c in counts)) for name in ("hits", "found", "true"))
-    return float(accuracy + segment_f1_of(hits, found, true)) / 2
+class Tuning:
+    """Tracks on which hystereses are tried: for the best mean of frame accuracy and segment F1.
 
+    Args:
+        tracks: whose truth is known.
+    """
 
-def tuned_margin(tracks: Sequence[Track], answers: Sequence[FloatArray], classes: int) -> tuple[float, float]:
-    """The hysteresis of the best `quality`, and that quality."""
-    tried = [(quality(tracks, states_of(answers, margin), classes), margin) for margin in MARGINS]
-    best, margin = max(tried, key=lambda pair: (pair[0], -pair[1]))
-    return margin, best
+    def __init__(self, tracks: Sequence[Track]) -> None:
+        self._known = [track.truth != NO_ANSWER for track in tracks]
+        self._truth = [track.truth[known] for track, known in zip(tracks, self._known, strict=True)]
+        self._times = [track.times[known] for track, known in zip(tracks, self._known, strict=True)]
+        self._segments = [segments(truth, times) for truth, times in zip(self._truth, self._times, strict=True)]
+
+    def quality(self, states: Sequence[Ints]) -> float:
+        """The mean of frame accuracy and segment F1 of answers, (T,) for each track."""
+        said = [row[known] for row, known in zip(states, self._known, strict=True)]
+        right = np.concatenate([a == b for a, b in zip(said, self._truth, strict=True)])
+        found = [segments(row, times) for row, times in zip(said, self._times, strict=True)]
+        hits = sum(len(matched(f, t)) for f, t in zip(found, self._segments, strict=True))
+        of = segment_f1_of(*(np.array(n) for n in (hits, sum(map(len, found)), sum(map(len, self._segments)))))
+        return float(right.mean() + of) / 2
+
+    def margin(self, answers: Sequence[FloatArray]) -> tuple[float, float]:
+        """The hysteresis of the best quality of answers, (T, C) for each track, and that quality."""
+        tried = [(self.quality(states_of(answers, margin)), margin) for margin in MARGINS]
+        best, margin = max(tried, key=lambda pair: (pair[0], -pair[1]))
+        return margin, best
 
 
 def tuned_moving_average(data: TrackSet) -> MovingAverage:
@@ -152,9 +166,10 @@ def tuned_moving_average(data: TrackSet) -> MovingAverage:
     if not len(data):
         raise DataError(f"{data.name}: no tracks to tune on")
     best: tuple[float, MovingAverage] | None = None
+    tuning = Tuning(data.tracks)
     for kind, window in product(KINDS, WINDOWS):
         plain = MovingAverage(data.labels, window, kind=kind)
-        margin, value = tuned_margin(data.tracks, probabilities_of(plain, data.tracks), len(data.labels))
+        margin, value = tuning.margin(probabilities_of(plain, data.tracks))
         if best is None or value > best[0]:
             best = value, MovingAverage(data.labels, window, kind=kind, margin=margin)
     assert best is not None  # noqa: S101 - there is at least one window

@@ -28,18 +28,19 @@ def plot_temporal(report: TemporalReport, path: Path) -> None:
     """
     tracks = len(report.times)
     figure = new_figure((9, 3.2 + 1.3 * tracks))
-    grid = figure.subplots(1 + tracks, 1, height_ratios=[2.4] + [1.0] * tracks, squeeze=False)[:, 0]
-    _bars(grid[0], report)
-    for number, axes in enumerate(grid[1:]):
+    grid = figure.add_gridspec(1 + tracks, 1, height_ratios=[2.4] + [1.0] * tracks)
+    _bars(plain_axes(figure, grid[0]), report)
+    for number in range(tracks):
+        axes = figure.add_subplot(grid[1 + number])
         _bands(axes, report, number)
-    grid[-1].set_xlabel("seconds")
+        if number == tracks - 1:
+            axes.set_xlabel("seconds")
     _legend(figure, report.labels)
     save(figure, path)
 
 
 def _bars(axes: Any, report: TemporalReport) -> None:
     """Two bars for each method."""
-    plain_axes(axes)
     places = np.arange(len(report.rows))
     kinds = {
         "frame accuracy": [of.accuracy for of in report.rows.values()],

@@ -58,6 +58,7 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
             attributes.bundled(),
             face_parts.bundled("eyes"),
             face_parts.bundled("mouth"),
+            temporal.bundled(),
         )
     }
 )

@@ -112,7 +112,7 @@ class MovingAverage:
         """See `Smoother`; a state is the last 64 frames: their scores, and how long ago they were."""
         states = np.zeros((n, _FRAMES, len(self.labels) + 1), np.float32)
         states[:, :, -1] = np.inf
-        return states.reshape(n, -1)
+        return states.reshape(n, _FRAMES * (len(self.labels) + 1))
 
     def step(
         self,
@@ -136,7 +136,7 @@ class MovingAverage:
         total = weights.sum(axis=1, keepdims=True)
         means = np.einsum("nk,nkc->nc", weights, kept[:, :, :-1]) / np.maximum(total, 1e-9)
         probabilities = np.where(total > 1e-9, means, 1 / classes).astype(np.float32)
-        return probabilities, kept.reshape(n, -1)
+        return probabilities, kept.reshape(states.shape)
 
     def _weights(self, ages: FloatArray) -> FloatArray:
         """(N, frames) of frames of these ages."""

@@ -99,7 +99,7 @@ class TemporalCard(Card):
     average_margin: float
 
     def moving_average(self) -> MovingAverage:
-        """The one that was tuned on the tracks that the network learnt from."""
+        """The one that was tuned on the tracks that the network learnt from and was chosen by."""
         return MovingAverage(
             self.labels,
             self.average_window,

@@ -15,7 +15,7 @@ from mien.datasets.base import NO_ANSWER
 from mien.datasets.tracks import TrackSet
 from mien.errors import DataError
 from mien.evaluation.calibration import fit_temperature
-from mien.evaluation.smoothing import tuned_margin, tuned_moving_average
+from mien.evaluation.smoothing import Tuning, tuned_moving_average
 from mien.evaluation.temporal import TemporalReport, evaluate_temporal, to_markdown
 from mien.models.base import RuntimeOptions
 from mien.models.cards import embed_card, refuse_labels
@@ -77,7 +77,7 @@ def train_temporal(
 ) -> TrainedTemporal:
     """Train, calibrate, export and measure a network for expressions over time.
 
-    The moving average that it is compared with is tuned on the same training tracks.
+    The moving average that it is compared with is tuned on the same tracks.
 
     Args:
         training: to learn from.
@@ -133,11 +133,14 @@ def _card(
     epoch: int,
     classifier: Mapping[str, str],
 ) -> TemporalCard:
-    """What the network says of itself: temperature and threshold from held-out tracks, margins from training tracks."""
+    """What the network says of itself: temperature, threshold and margin are from held-out tracks.
+
+    The moving average has nothing to learn by heart: it is tuned on all of them, training and held out.
+    """
     logits, truth = _known(network, held)
     temperature = round(fit_temperature(logits, truth), 4)
-    margin, _ = tuned_margin(training.tracks, answers_of(network, training.tracks, temperature), len(training.labels))
-    average = tuned_moving_average(training)
+    margin, _ = Tuning(held.tracks).margin(answers_of(network, held.tracks, temperature))
+    average = tuned_moving_average(replace(training, tracks=[*training.tracks, *held.tracks]))
     return TemporalCard(
         name=name,
         task=TASK,

@@ -17,7 +17,7 @@ from torch.nn import functional
 from mien.datasets.base import NO_ANSWER
 from mien.datasets.tracks import Track, TrackSet
 from mien.errors import DataError
-from mien.evaluation.smoothing import tuned_margin
+from mien.evaluation.smoothing import Tuning
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.interrupts import interrupts_wait
 from mien.training.loop import CHECKPOINT, LOG, refuse_nothing_to_resume, write_log
@@ -50,6 +50,7 @@ class TemporalTrainer:
         )
         self._training, self._held, self._options, self._folder = training, held, options, folder
         self._fingerprint = {"options": options.to_dict(), "training": training.digest, "held": held.digest}
+        self._tuning = Tuning(held.tracks)
         self._best: tuple[float, int] = (-math.inf, 0)
         self._best_weights = copy.deepcopy(self.network.state_dict())
         self.history: list[dict[str, float]] = []
@@ -104,7 +105,7 @@ class TemporalTrainer:
             "epoch": epoch + 1.0,
             "train_loss": float(np.mean(losses)),
             "loss": cross_entropy(answers, self._held.tracks),
-            "quality": tuned_margin(self._held.tracks, answers, len(self._held.labels))[1],
+            "quality": self._tuning.margin(answers)[1],
             "seconds": round(time.monotonic() - began, 1),
         }
         self.history.append(row)
