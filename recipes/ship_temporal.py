@@ -16,8 +16,8 @@ from pathlib import Path
 from mien.datasets import open_image_set
 from mien.datasets.sequences import FacePool
 from mien.evaluation.recording import record_sequences
-from mien.evaluation.temporal import COLUMNS, evaluate_temporal, gain_lines, rows
 from mien.evaluation.report_pages import markdown_table
+from mien.evaluation.temporal import COLUMNS, evaluate_temporal, gain_lines, rows
 from mien.evaluation.temporal_plots import plot_temporal
 from mien.models import registry
 from mien.models.base import RuntimeOptions

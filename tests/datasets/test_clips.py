@@ -28,7 +28,12 @@ def test_crema_d(tmp_path):
 
 
 def test_ravdess(tmp_path):
-    touch(tmp_path, "Actor_12/01-01-08-01-02-01-12.mp4", "Actor_12/02-01-02-01-02-01-12.mp4", "Actor_03/03-01-05-01-02-01-03.mp4")
+    touch(
+        tmp_path,
+        "Actor_12/01-01-08-01-02-01-12.mp4",
+        "Actor_12/02-01-02-01-02-01-12.mp4",
+        "Actor_03/03-01-05-01-02-01-03.mp4",
+    )
     assert told(find_clips(tmp_path)) == {
         "01-01-08-01-02-01-12.mp4": ("surprise", "RAVDESS 12"),
         "02-01-02-01-02-01-12.mp4": ("neutral", "RAVDESS 12"),

@@ -22,7 +22,13 @@ def faces(n=40, labels=EXPRESSIONS, only=None, side=SIZE):
         np.clip(20 + 25 * k + rng.integers(-3, 4, (side, side, 1)), 0, 255).repeat(3, 2).astype(np.uint8) for k in truth
     ]
     return ImageSet(
-        "faces", "made", tuple(labels), [str(i) for i in range(n)], one_hot(truth, len(labels)), truth, pictures.__getitem__
+        "faces",
+        "made",
+        tuple(labels),
+        [str(i) for i in range(n)],
+        one_hot(truth, len(labels)),
+        truth,
+        pictures.__getitem__,
     )
 
 
@@ -106,9 +112,7 @@ def test_rare_expressions_come_more_often_than_they_are(pool):
     truth = np.array([0] * 50 + [1] * 45 + [7] * 5)
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 255, (SIZE, SIZE, 3)).astype(np.uint8) for _ in truth]
-    few = FacePool(
-        ImageSet("few", "made", EXPRESSIONS, ["x"] * 100, one_hot(truth, 8), truth, pictures.__getitem__)
-    )
+    few = FacePool(ImageSet("few", "made", EXPRESSIONS, ["x"] * 100, one_hot(truth, 8), truth, pictures.__getitem__))
     drawn = [few.expression(rng) for _ in range(2000)]
     assert set(drawn) == {1, 7}
     assert 0.15 < np.mean(np.array(drawn) == 7) < 0.35

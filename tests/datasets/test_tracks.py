@@ -9,7 +9,9 @@ from mien.errors import DataError
 
 def track(n, seed=0):
     rng = np.random.default_rng(seed)
-    return Track(np.arange(n) / 10, rng.dirichlet(np.ones(3), n).astype(np.float32), rng.random(n) < 0.9, rng.integers(-1, 3, n))
+    return Track(
+        np.arange(n) / 10, rng.dirichlet(np.ones(3), n).astype(np.float32), rng.random(n) < 0.9, rng.integers(-1, 3, n)
+    )
 
 
 def test_tracks_survive_a_file(tmp_path):

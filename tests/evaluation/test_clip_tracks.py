@@ -79,8 +79,6 @@ def test_no_video_that_can_be_used(folder, analyzer):
 
 
 def test_a_classifier_of_something_else_is_refused(folder, analyzer):
-    other = CropClassifier(
-        tiny_classifier.network(tiny_classifier.card(labels=("young", "old")), count=2)
-    )
-    with pytest.raises(DataError, match="labels neutral, .* but model 'tiny' says young, old"):
+    other = CropClassifier(tiny_classifier.network(tiny_classifier.card(labels=("young", "old")), count=2))
+    with pytest.raises(DataError, match=r"labels neutral, .* but model 'tiny' says young, old"):
         record_clips(find_clips(folder), analyzer.detector, other, name="videos")

@@ -153,7 +153,9 @@ def test_a_file_of_the_users_own(tmp_path):
     with pytest.raises(ModelError, match="no network for expressions over time"):
         entry_from_file(_written(tmp_path / "bare.onnx", graph().SerializeToString()))
     with pytest.raises(ModelError, match="is for 'expression'"):
-        entry_from_file(_written(tmp_path / "task.onnx", embed_card(graph().SerializeToString(), card(task="expression"))))
+        entry_from_file(
+            _written(tmp_path / "task.onnx", embed_card(graph().SerializeToString(), card(task="expression")))
+        )
 
 
 def _written(path, data):
@@ -189,7 +191,9 @@ def test_the_shipped_network_bears_every_rate_and_hours_of_frames(shipped):
     largest = 0.0
     for _ in range(3000):
         scores = random_scores(rng, 4)
-        probabilities, states = shipped.step(states, scores, rng.choice([0.005, 0.03, 0.2, 1.5, 30]), rng.random(4) < 0.9)
+        probabilities, states = shipped.step(
+            states, scores, rng.choice([0.005, 0.03, 0.2, 1.5, 30]), rng.random(4) < 0.9
+        )
         largest = max(largest, float(np.abs(states).max()))
         assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert largest < 1e3

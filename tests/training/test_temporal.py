@@ -18,7 +18,6 @@ from mien.models.temporal import opened  # noqa: E402
 from mien.training import temporal_export  # noqa: E402
 from mien.training.temporal import MOVING_AVERAGE, train_temporal  # noqa: E402
 from mien.training.temporal_batches import TrackAugmentation, joined  # noqa: E402
-from mien.training.temporal_loop import answers_of  # noqa: E402
 from mien.training.temporal_networks import ARCHITECTURES  # noqa: E402
 from mien.training.temporal_options import TemporalOptions  # noqa: E402
 
@@ -69,7 +68,13 @@ def test_it_learns_what_a_moving_average_cannot(model):
 
 
 def test_what_a_run_leaves(model):
-    assert {p.name for p in model.folder.iterdir()} >= {"model.onnx", "report.json", "report.md", "log.csv", "checkpoint.pt"}
+    assert {p.name for p in model.folder.iterdir()} >= {
+        "model.onnx",
+        "report.json",
+        "report.md",
+        "log.csv",
+        "checkpoint.pt",
+    }
     assert json.loads((model.folder / "report.json").read_text())["model"] == "small"
     card = opened(model.model).network.card
     assert card == model.card
@@ -133,7 +138,9 @@ def test_an_export_that_answers_otherwise_is_not_written(data, tmp_path, monkeyp
 
 
 def test_what_cannot_be_learnt_is_said_first(data, tmp_path):
-    unknown = TrackSet("unknown", EXPRESSIONS, [Track(t.times, t.scores, t.seen, 0 * t.truth + NO_ANSWER) for t in data[0].tracks])
+    unknown = TrackSet(
+        "unknown", EXPRESSIONS, [Track(t.times, t.scores, t.seen, 0 * t.truth + NO_ANSWER) for t in data[0].tracks]
+    )
     with pytest.raises(DataError, match="no frame whose expression is known"):
         run(tmp_path / "run", (unknown, data[1]))
     with pytest.raises(DataError, match="different labels"):
@@ -141,7 +148,9 @@ def test_what_cannot_be_learnt_is_said_first(data, tmp_path):
     with pytest.raises(DataError, match="choose one of lstm, gru, tcn"):
         TemporalOptions.checked(architecture="transformer")
     with pytest.raises(DataError, match="diverged"):
-        broken = TrackSet("b", EXPRESSIONS, [Track(t.times, t.scores * np.nan, t.seen, t.truth) for t in data[0].tracks])
+        broken = TrackSet(
+            "b", EXPRESSIONS, [Track(t.times, t.scores * np.nan, t.seen, t.truth) for t in data[0].tracks]
+        )
         run(tmp_path / "run", (broken, data[1]))
 
 

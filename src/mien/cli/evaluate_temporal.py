@@ -17,6 +17,7 @@ from mien.ops.atomic import write_whole
 if TYPE_CHECKING:
     from mien.datasets.base import Split
     from mien.evaluation.temporal import TemporalReport
+    from mien.models.smoothing import Smoother
 
 _FORMATS = (".json", ".md")
 _SPLITS = ("train", "validation", "test")
@@ -79,7 +80,7 @@ def temporal(
     setup: dict[str, str | int] = {"expression_model": by.name, "threads": threads or default_threads()}
     if not clips:
         setup["seed"] = seed
-    compared = {"moving average": smoother.network.card.moving_average(), **{s.record.name: s for s in others}}
+    compared: dict[str, Smoother] = {"moving average": smoother.network.card.moving_average(), **{s.record.name: s for s in others}}
     report = evaluate_temporal(tracks, smoother, compared, name=smoother.record.name, setup=setup)
     if as_json:
         print_json(report.to_dict())
