@@ -147,11 +147,9 @@ def test_what_cannot_be_learnt_is_said_first(data, tmp_path):
         run(tmp_path / "run", (data[0], TrackSet("other", EXPRESSIONS[::-1], data[1].tracks)))
     with pytest.raises(DataError, match="choose one of lstm, gru, tcn"):
         TemporalOptions.checked(architecture="transformer")
+    nothing = [Track(t.times, t.scores * np.nan, t.seen, t.truth) for t in data[0].tracks]
     with pytest.raises(DataError, match="diverged"):
-        broken = TrackSet(
-            "b", EXPRESSIONS, [Track(t.times, t.scores * np.nan, t.seen, t.truth) for t in data[0].tracks]
-        )
-        run(tmp_path / "run", (broken, data[1]))
+        run(tmp_path / "run", (TrackSet("nothing", EXPRESSIONS, nothing), data[1]))
 
 
 def test_augmentation_keeps_tracks_whole(data):

@@ -80,7 +80,8 @@ def temporal(
     setup: dict[str, str | int] = {"expression_model": by.name, "threads": threads or default_threads()}
     if not clips:
         setup["seed"] = seed
-    compared: dict[str, Smoother] = {"moving average": smoother.network.card.moving_average(), **{s.record.name: s for s in others}}
+    compared: dict[str, Smoother] = {"moving average": smoother.network.card.moving_average()}
+    compared |= {other.record.name: other for other in others}
     report = evaluate_temporal(tracks, smoother, compared, name=smoother.record.name, setup=setup)
     if as_json:
         print_json(report.to_dict())

@@ -36,10 +36,10 @@ class TrackAugmentation:
     spliced: float = 0.5
     thinned: float = 0.5
     slower: float = 0.2
-    lost: float = 0.02
-    foreign: float = 0.02
-    noise: float = 0.6
-    sharpness: float = 0.25
+    lost: float = 0.01
+    foreign: float = 0.01
+    noise: float = 0.15
+    sharpness: float = 0.1
 
     def __call__(self, track: Track, other: Track, rng: np.random.Generator) -> Track:
         """Change a track.

@@ -31,13 +31,13 @@ class TemporalOptions:
     architecture: Architecture = "lstm"
     sequences: int = 1200
     held_sequences: int = 200
-    epochs: int = 60
-    batch: int = 32
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.01
+    epochs: int = 40
+    batch: int = 16
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.05
     clip: float = 1.0
     augment: float = 1.0
-    patience: int = 20
+    patience: int = 12
     seed: int = 0
 
     @classmethod
