@@ -22,7 +22,7 @@ from mien.training.temporal_networks import ARCHITECTURES  # noqa: E402
 from mien.training.temporal_options import TemporalOptions  # noqa: E402
 
 C = len(EXPRESSIONS)
-SMALL = TemporalOptions(epochs=14, batch=8, learning_rate=1e-2, augment=0.3, patience=0)
+SMALL = TemporalOptions(epochs=12, batch=8, learning_rate=1e-2, augment=0.3, patience=0)
 SHA256 = {"mien-s": "0" * 64}
 
 
@@ -46,7 +46,7 @@ def tracks(n, seed):
 
 @pytest.fixture(scope="module")
 def data():
-    return tracks(40, 0), tracks(12, 1)
+    return tracks(24, 0), tracks(8, 1)
 
 
 def run(folder, data, options=SMALL, **more):
@@ -156,7 +156,7 @@ def test_augmentation_keeps_tracks_whole(data):
     rng = np.random.default_rng(0)
     some = data[0].tracks
     for i in range(60):
-        track = TrackAugmentation()(some[i % 40], some[(7 * i) % 40], rng)
+        track = TrackAugmentation()(some[i % 24], some[(7 * i) % 24], rng)
         assert len(track) >= 3
         assert (np.diff(track.times) > 0).all()
         assert np.allclose(track.scores.sum(axis=1), 1, atol=1e-5)
