@@ -76,12 +76,10 @@ def _spliced(track: Track, other: Track, rng: np.random.Generator) -> Track:
         return track
     goes_on = int(rng.choice(enters)) + 1
     jump = track.times[leaves] - other.times[goes_on - 1]
-    parts = zip(
-        (track.times, track.scores, track.seen, track.truth),
-        (other.times + jump, other.scores, other.seen, other.truth),
-        strict=True,
-    )
-    return Track(*(np.concatenate([first[: leaves + 1], last[goes_on:]]) for first, last in parts))
+    times = np.concatenate([track.times[: leaves + 1], other.times[goes_on:] + jump])
+    scores = np.concatenate([track.scores[: leaves + 1], other.scores[goes_on:]])
+    seen = np.concatenate([track.seen[: leaves + 1], other.seen[goes_on:]])
+    return Track(times, scores, seen, np.concatenate([track.truth[: leaves + 1], other.truth[goes_on:]]))
 
 
 def _kept(n: int, share: float, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
