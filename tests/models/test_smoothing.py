@@ -61,4 +61,7 @@ def test_an_answer_stays_until_another_is_clearly_more_probable():
     assert steadied(probabilities, np.array([1, 0, 0]), 0.2).tolist() == [1, 0, 1]
     assert steadied(probabilities, np.full(3, NOTHING_YET), 0.9).tolist() == [0, 1, 1]
     assert steadied(probabilities, np.array([2, 2, 2]), 0.0).tolist() == [0, 1, 1]
+    slipped = np.array([[0.35, 0.08, 0.2]])
+    assert steadied(slipped, np.array([1]), 0.4).tolist() == [0]  # four times as probable
+    assert steadied(slipped, np.array([2]), 0.4).tolist() == [2]
     assert steadied(np.zeros((0, 3)), np.zeros(0, np.int64), 0.1).tolist() == []

@@ -13,6 +13,7 @@ from mien.errors import ModelError, UnknownModelError, WeightsError
 from mien.models import registry
 from mien.models.base import RuntimeOptions
 from mien.models.cards import embed_card, read_card_beside, write_card_beside
+from mien.models.smoothing import NOTHING_YET, steadied
 from mien.models.store import WeightsStore
 from mien.models.temporal import TemporalCard, TemporalNetwork, bundled, entry_from_file, opened
 from tests.models import tiny_classifier
@@ -172,17 +173,19 @@ def shipped(tmp_path_factory):
 
 
 def test_the_shipped_network_follows_an_expression_and_forgets_a_slip(shipped):
-    """Neutral, one frame of surprise that was a mistake, then a smile that stays."""
-    states = shipped.begin()
+    """Neutral, one frame of surprise that was a mistake and is soon forgotten, then a smile that stays."""
+    states, current = shipped.begin(), np.array([NOTHING_YET])
     said = []
     for t in range(60):
         label = 2 if t == 20 else (1 if t >= 40 else 0)
         scores = np.full((1, C), 0.1 / (C - 1), np.float32)
         scores[0, label] = 0.9
         probabilities, states = shipped.step(states, scores, 0.1 if t else 0.0)
-        said.append(int(probabilities.argmax()))
-    assert said[10:40] == [0] * 30
-    assert said[50:] == [1] * 10
+        current = steadied(probabilities, current, shipped.margin)
+        said.append(int(current[0]))
+    assert said[10:20] == [0] * 10
+    assert said[26:40] == [0] * 14
+    assert said[45:] == [1] * 15
 
 
 def test_the_shipped_network_bears_every_rate_and_hours_of_frames(shipped):

@@ -20,6 +20,7 @@ Kind = Literal["box", "exponential"]
 NOTHING_YET = -1
 """In what `steadied` takes: a track that shows nothing yet."""
 
+_CLEARLY = 4.0  # times as probable
 _FRAMES = 64  # that a moving average remembers, at most
 
 
@@ -170,6 +171,8 @@ def checked(
 def steadied(probabilities: FloatArray, current: Ints, margin: float) -> Ints:
     """What tracks are said to show: what they showed before, until something else is more probable by a margin.
 
+    Four times as probable will do, too: else a slip would stay where nothing is certain afterwards.
+
     Args:
         probabilities: (N, C) of this frame.
         current: (N,) int64, the answers before; `NOTHING_YET` for tracks that begin.
@@ -180,7 +183,9 @@ def steadied(probabilities: FloatArray, current: Ints, margin: float) -> Ints:
     """
     best = probabilities.argmax(axis=1).astype(np.int64)
     rows = np.arange(len(best))
-    ahead = probabilities[rows, best] - probabilities[rows, np.maximum(current, 0)]
-    stays = (current != NOTHING_YET) & (ahead <= margin)
+    before = np.maximum(current, 0)
+    ahead = probabilities[rows, best] - probabilities[rows, before]
+    clearly = (ahead > margin) | (probabilities[rows, best] > _CLEARLY * probabilities[rows, before])
+    stays = (current != NOTHING_YET) & ~clearly
     kept: Ints = np.where(stays, current, best)
     return kept
