@@ -69,7 +69,6 @@ def temporal(
         for name in (model or SHIPPED, *(beside or ()))
     )
     by = temporal_data.expressions(expression_model, threads=threads, device=device)
-    _tell_other_network(smoother.network.card.parents, by)
     with progress_bar("recording tracks", results_last=True) as progress:
         clips = temporal_data.clips_in(data)
         if clips:
@@ -77,6 +76,7 @@ def temporal(
         else:
             faces = temporal_data.still_faces(data, cast("Split | None", split))
             tracks = temporal_data.record_faces(faces, sequences, seed, by, progress=progress)
+    _tell_other_network(smoother.network.card.parents, by)
     setup: dict[str, str | int] = {"expression_model": by.name, "threads": threads or default_threads()}
     if not clips:
         setup["seed"] = seed
