@@ -3,8 +3,8 @@
     python recipes/ship_temporal.py fit.zip held.zip ferplus_valid.zip runs/temporal > table.md
 
 `fit.zip` and `held.zip` are from recipes/split_ferplus.py. What is done is found again after an interruption; for
-another expression network, take another folder. The table is that of docs/temporal.md; its picture is runs/temporal/table.png.
-Nothing is chosen on validation faces.
+another expression network, take another folder. The table is that of docs/temporal.md; its picture is table.png in
+that folder. Nothing is chosen on validation faces.
 """
 
 import json
