@@ -32,7 +32,9 @@ ELSEWHERE = {
     "python recipes/verification.py": "hours of work on the development data",
     "pip install 'mien[train]'": "installs from an index; the tests' environment has the same packages",
 }
-LONG_PAGES = {f"recipes/{name}.md" for name in ("attributes", "expression", "eyes", "int8")}  # on the development data
+LONG_PAGES = {  # on the development data
+    f"recipes/{name}.md" for name in ("attributes", "expression", "eyes", "int8", "temporal")
+}
 
 
 def commands() -> list[tuple[str, str]]:

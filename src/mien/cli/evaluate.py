@@ -16,6 +16,7 @@ from mien.cli import (
     evaluate_parts,
     evaluate_quality,
     evaluate_robustness,
+    evaluate_temporal,
     options,
 )
 from mien.cli.console import Commands, print_json, progress_bar, stdout
@@ -39,6 +40,7 @@ app.command("eyes")(evaluate_parts.eyes)
 app.command("mouth")(evaluate_parts.mouth)
 app.command("quality")(evaluate_quality.quality)
 app.command("robustness")(evaluate_robustness.robustness)
+app.command("temporal")(evaluate_temporal.temporal)
 
 
 @app.command()

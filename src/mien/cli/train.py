@@ -8,6 +8,7 @@ from mien.cli.console import Commands
 from mien.cli.train_attributes import attributes
 from mien.cli.train_classical import classical
 from mien.cli.train_expression import expression
+from mien.cli.train_temporal import temporal
 
 app = typer.Typer(cls=Commands, help="Train a model of your own on labelled pictures.", no_args_is_help=True)
 
@@ -15,3 +16,4 @@ app = typer.Typer(cls=Commands, help="Train a model of your own on labelled pict
 app.command()(expression)
 app.command()(attributes)
 app.command()(classical)
+app.command()(temporal)

@@ -139,7 +139,7 @@ def _mien_embedding(count: int) -> Callable[[ImageArray, int], tuple[Run, int]]:
         entry = registry.entry("dlib-resnet")
         network = registry.load(entry, WeightsStore(), RuntimeOptions(threads=threads))
         chips = _chips(image, count)
-        return lambda: network(chips), count  # type: ignore[call-arg]
+        return lambda: network(chips), count  # type: ignore[call-arg, operator]
 
     return prepare
 

@@ -17,7 +17,7 @@ import numpy as np
 from mien.answers import Ages, Genders
 from mien.models import trained
 from mien.models.base import ModelEntry, Record, Task, WeightsFile
-from mien.models.cards import Card, Check, check_temperature, check_threshold
+from mien.models.cards import Check, CropCard, check_temperature, check_threshold
 from mien.models.crop_network import CropNetwork, over_faces, probabilities
 from mien.types import Faces, FloatArray, ImageArray
 
@@ -33,7 +33,7 @@ _AGE, _GENDER = "age", "gender"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributesCard(Card):
+class AttributesCard(CropCard):
     """What a network for age and gender says about itself.
 
     Attributes:
@@ -47,7 +47,7 @@ class AttributesCard(Card):
 
     CHECKS: ClassVar[Mapping[str, Check]] = MappingProxyType(
         {
-            **Card.CHECKS,
+            **CropCard.CHECKS,
             "age_temperature": check_temperature,
             "gender_temperature": check_temperature,
             "gender_threshold": check_threshold,

@@ -15,7 +15,7 @@ import numpy as np
 
 from mien.types import Faces, FloatArray, ImageArray, Transforms
 
-Task = Literal["detection", "landmarks", "embedding", "expression", "attributes", "eyes", "mouth"]
+Task = Literal["detection", "landmarks", "embedding", "expression", "attributes", "eyes", "mouth", "temporal"]
 Metric = Literal["cosine", "l2"]
 Precision = Literal["auto", "float32", "int8"]
 
@@ -311,7 +311,21 @@ class CropReader(Protocol):
         ...
 
 
-Network = DetectorNetwork | EmbedderNetwork | ClassifierNetwork | CropReader | Aligner
+class StreamNetwork(Protocol):
+    """A network that goes over the frames of tracks, one by one, and remembers."""
+
+    def step(
+        self, states: FloatArray, scores: FloatArray, elapsed: FloatArray, seen: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Take in one frame of N tracks: (N, S) states, (N, C) scores, (N,) seconds, (N,) 1 where there is a face.
+
+        Returns:
+            (N, C) float32 logits and (N, S) float32 states.
+        """
+        ...
+
+
+Network = DetectorNetwork | EmbedderNetwork | ClassifierNetwork | CropReader | Aligner | StreamNetwork
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,6 @@ class Card:
     Attributes:
         name: of the model.
         task: what it is for: "expression", "attributes", ...
-        crop: how faces are cut for it.
         architecture: name of the network.
         training_data: what it was trained on.
         licence: of the weights.
@@ -196,7 +195,6 @@ class Card:
         {
             "name": check_name,
             "task": check_name,
-            "crop": check_crop,
             "architecture": check_word,
             "training_data": check_text,
             "licence": check_text,
@@ -215,7 +213,6 @@ class Card:
 
     name: str
     task: str
-    crop: CropSpec
     architecture: str
     training_data: str
     licence: str
@@ -236,8 +233,7 @@ class Card:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         values = {"schema": SCHEMA} | {f.name: getattr(self, f.name) for f in fields(self)}
-        values["crop"] = {"size": self.crop.size, "template": [list(map(float, point)) for point in self.crop.template]}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {name: _jsonable(value) for name, value in values.items()}
 
     def to_json(self) -> str:
         """As one JSON object that `from_json` reads."""
@@ -267,12 +263,37 @@ class Card:
         for name, about in known.items():
             if name not in values and about.default is MISSING and about.default_factory is MISSING:
                 refuse(name, "is missing")
-        values["crop"] = _crop(values["crop"])
-        given: dict[str, Any] = {
-            name: _tuple(name, value) if str(known[name].type).startswith("tuple") else value
-            for name, value in values.items()
-        }
+        given: dict[str, Any] = {name: _given(str(known[name].type), name, value) for name, value in values.items()}
         return cls(**given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropCard(Card):
+    """What a network that takes crops of faces says about itself.
+
+    Attributes:
+        crop: how faces are cut for it.
+
+    Raises:
+        ModelError: a value is none that a card can have.
+    """
+
+    CHECKS: ClassVar[Mapping[str, Check]] = MappingProxyType({**Card.CHECKS, "crop": check_crop})
+
+    crop: CropSpec
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, CropSpec):
+        return {"size": value.size, "template": [list(map(float, point)) for point in value.template]}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _given(kind: str, name: str, value: object) -> object:
+    """A value of a JSON object as the field has it."""
+    if kind == "CropSpec":
+        return _crop(value)
+    return _tuple(name, value) if kind.startswith("tuple") else value
 
 
 def _tuple(name: str, value: object) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-from mien.models.cards import Card, Check, check_labels, check_temperature, check_threshold
+from mien.models.cards import Check, CropCard, check_labels, check_temperature, check_threshold
 from mien.models.crop_network import CropNetwork, probabilities
 from mien.types import FloatArray, ImageArray
 
@@ -20,7 +20,7 @@ _LOGITS = "logits"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierCard(Card):
+class ClassifierCard(CropCard):
     """What a trained classifier says about itself; its task is what its classes are, such as "expression".
 
     Attributes:
@@ -34,7 +34,7 @@ class ClassifierCard(Card):
 
     CHECKS: ClassVar[Mapping[str, Check]] = MappingProxyType(
         {
-            **Card.CHECKS,
+            **CropCard.CHECKS,
             "labels": check_labels,
             "temperature": check_temperature,
             "threshold": check_threshold,

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Generic, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mien.errors import ModelError
-from mien.models import _onnx
-from mien.models.base import CropSpec, RuntimeOptions
-from mien.models.cards import METADATA_KEY, AnyCard, Card
-from mien.models.runtime import Port, Session
+from mien.models.base import CropSpec
+from mien.models.card_network import CardNetwork, fits, told
+from mien.models.cards import CropCard
 from mien.ops import align
 from mien.ops.softmax import softmax
 from mien.types import Faces, FloatArray, ImageArray
 
 _BATCH = 32
-_SHOWN = 100  # characters of a name that is not trusted
+AnyCropCard = TypeVar("AnyCropCard", bound=CropCard)
 
 
-class CropNetwork(Generic[AnyCard]):
+class CropNetwork(CardNetwork[AnyCropCard]):
     """A trained network that takes crops, ready to run; safe to call from several threads.
 
     Args:
@@ -36,34 +34,6 @@ class CropNetwork(Generic[AnyCard]):
         ModelError: it has no card, or is not what its card says.
         DeviceError: the device is not there.
     """
-
-    CARD: ClassVar[type[Card]]
-    """The kind of card."""
-    WHAT: ClassVar[str] = "network"
-    """What it is called in messages."""
-
-    def __init__(self, model: str | Path | bytes, options: RuntimeOptions | None = None) -> None:
-        where, data = ("the model", model) if isinstance(model, bytes) else _onnx.read_own(model)
-        _onnx.refuse_outside(data, str(where))  # also where the bytes are given: they can point to files as well
-        self._session = Session(data, options or RuntimeOptions(), name=str(where))
-        text = self._session.metadata(METADATA_KEY)
-        if text is None:
-            raise ModelError(f"{where} is no {self.WHAT} that mien trained: its metadata hold no card")
-        try:
-            self.card = cast(AnyCard, self.CARD.from_json(text))
-        except ModelError as error:
-            raise ModelError(f"{where}: {error}") from error
-        self._check(str(where))
-
-    @classmethod
-    def card_kind(cls) -> type[AnyCard]:
-        """The kind of card that such a file carries."""
-        return cast(type[AnyCard], cls.CARD)
-
-    @property
-    def name(self) -> str:
-        """Of the model, as its card says."""
-        return self.card.name
 
     @property
     def size(self) -> int:
@@ -108,17 +78,21 @@ class CropNetwork(Generic[AnyCard]):
             raise ModelError(f"model {self.name!r} gives scores that are not finite: its weights are damaged")
         return logits
 
-    def _check(self, where: str) -> None:
+    def try_out(self) -> None:
+        """See `CardNetwork`."""
+        self.run(np.zeros((1, self.size, self.size, 3), dtype=np.uint8))
+
+    def check(self, where: str) -> None:
         """Compare what the graph takes and gives with the card."""
         size, outputs = self.size, self._session.outputs
         takes = f"crops (N, {size}, {size}, 3) uint8"
         inputs = self._session.inputs
-        if len(inputs) != 1 or not _fits(inputs[0], "crops", "tensor(uint8)", (size, size, 3)):
-            raise ModelError(f"{where} should take {takes}, and takes {_told(inputs)}")
+        if len(inputs) != 1 or not fits(inputs[0], "crops", "tensor(uint8)", (size, size, 3)):
+            raise ModelError(f"{where} should take {takes}, and takes {told(inputs)}")
         for name, count in self.outputs_of(self.card).items():
             found = [port for port in outputs if port.name == name]
-            if not found or not _fits(found[0], name, "tensor(float)", (count,)):
-                raise ModelError(f"{where} should give {name} (N, {count}) float32, and gives {_told(outputs)}")
+            if not found or not fits(found[0], name, "tensor(float)", (count,)):
+                raise ModelError(f"{where} should give {name} (N, {count}) float32, and gives {told(outputs)}")
 
 
 def probabilities(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
@@ -155,21 +129,3 @@ def over_faces(
     ends = np.cumsum([len(f) for f in faces])
     joined = {name: np.split(np.concatenate([part[name] for part in parts]), ends[:-1]) for name in parts[0]}
     return [{name: arrays[i] for name, arrays in joined.items()} for i in range(len(faces))]
-
-
-def _fits(port: Port, name: str, kind: str, shape: tuple[int, ...]) -> bool:
-    """Whether a port has this name, type and shape after the batch axis, which takes any number."""
-    if port.name != name or port.kind != kind or len(port.shape) != 1 + len(shape):
-        return False
-    first, *rest = port.shape
-    return not isinstance(first, int) and all(
-        not isinstance(have, int) or have == want for have, want in zip(rest, shape, strict=True)
-    )
-
-
-def _told(ports: Sequence[Port]) -> str:
-    shown = [
-        f"{port.name[:_SHOWN]!r} ({', '.join('any' if n is None else str(n)[:20] for n in port.shape)}) {port.kind}"
-        for port in ports[:3]
-    ]
-    return " and ".join(shown)[:300] or "nothing"

@@ -19,6 +19,7 @@ from mien.models import (
     expression,
     face_parts,
     precision,
+    temporal,
     variants,
     yunet,
 )
@@ -40,6 +41,7 @@ from mien.models.embedding import FaceEmbedder, Mode
 from mien.models.expression import FaceClassifier
 from mien.models.face_parts import EyeStates, MouthStates, Part
 from mien.models.store import WeightsStore
+from mien.models.temporal import TemporalExpression, TemporalNetwork
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ _ENTRIES: Mapping[str, ModelEntry] = MappingProxyType(
             attributes.bundled(),
             face_parts.bundled("eyes"),
             face_parts.bundled("mouth"),
+            temporal.bundled(),
         )
     }
 )
@@ -63,6 +66,7 @@ _QUANTIZER_VERSION = 2  # raised when `mien.models.quantized` makes other files 
 _OWN_FILE = "arcface:"
 _OWN_CLASSIFIER = "expression:"
 _OWN_ATTRIBUTES = "attributes:"
+_OWN_TEMPORAL = "temporal:"
 DEFAULTS: tuple[str, ...] = ("centerface", "dlib-resnet", "dlib-landmarks", expression.SHIPPED)
 """The models that `mien models pull` fetches when none is named."""
 
@@ -76,10 +80,10 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
     """The entry of a model.
 
     Args:
-        name: of the model; "arcface:PATH" for an ArcFace-style ONNX file of the user's own, "expression:PATH" or
-            "attributes:PATH" for a network that the user trained. Where one for that task is asked for, PATH.onnx alone
-            will do; where a detector or an embedder is, PATH.onnx is a form of a registered one, as `mien optimize`
-            writes them.
+        name: of the model; "arcface:PATH" for an ArcFace-style ONNX file of the user's own, "expression:PATH",
+            "attributes:PATH" or "temporal:PATH" for a network that the user trained. Where one for that task is asked
+            for, PATH.onnx alone will do; where a detector or an embedder is, PATH.onnx is a form of a registered one,
+            as `mien optimize` writes them.
         task: what it must be for, if that matters.
 
     Raises:
@@ -92,7 +96,9 @@ def entry(name: str, task: Task | None = None) -> ModelEntry:
         return expression.entry_from_file(own)
     if task in (None, "attributes") and (own := _own_network(name, _OWN_ATTRIBUTES, plain=task is not None)):
         return attributes.entry_from_file(own)
-    of_another_task = name.startswith((_OWN_FILE, _OWN_CLASSIFIER, _OWN_ATTRIBUTES))
+    if task in (None, "temporal") and (own := _own_network(name, _OWN_TEMPORAL, plain=task is not None)):
+        return temporal.entry_from_file(own)
+    of_another_task = name.startswith((_OWN_FILE, _OWN_CLASSIFIER, _OWN_ATTRIBUTES, _OWN_TEMPORAL))
     if task in ("detection", "embedding") and name.lower().endswith(".onnx") and not of_another_task:
         return variants.entry_from_file(name, task, entry)
     found = _ENTRIES.get(name)
@@ -220,6 +226,11 @@ def load_attributes_network(name: str, store: WeightsStore, options: RuntimeOpti
     if own := _own_network(name, _OWN_ATTRIBUTES, plain=True):
         return AttributesNetwork(own, options)
     return cast(AttributesNetwork, load(entry(name, "attributes"), store, options))
+
+
+def load_temporal(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> TemporalExpression:
+    """What says what tracks show over time; see `TemporalExpression` and `load`."""
+    return TemporalExpression(model.record, cast(TemporalNetwork, load(model, store, options)))
 
 
 def load_eyes(model: ModelEntry, store: WeightsStore, options: RuntimeOptions) -> EyeStates:

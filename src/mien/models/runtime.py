@@ -140,8 +140,16 @@ class Session:
         Raises:
             ModelError: the network fails: not enough memory, or a graph that contradicts itself.
         """
+        return self.run({self.inputs[0].name: array}, outputs)
+
+    def run(
+        self, arrays: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> list[npt.NDArray[Any]]:
+        """The same for a network of several inputs, by their names."""
         try:
-            return list(self._session.run(outputs, {self.inputs[0].name: np.ascontiguousarray(array)}))
+            return list(
+                self._session.run(outputs, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
+            )
         except Exception as error:  # onnxruntime raises its own, undocumented types
             raise ModelError(f"onnxruntime cannot run {self._name}: {_first_line(error)}") from error
 

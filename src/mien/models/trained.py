@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, cast
 
 from mien.errors import ModelError, WeightsError
 from mien.models import _onnx
-from mien.models.base import ModelEntry, Record, RuntimeOptions, Task, WeightsFile, int8_ranges
-from mien.models.cards import AnyCard, Card, read_card_beside
-from mien.models.crop_network import CropNetwork
+from mien.models.base import ModelEntry, Network, Record, RuntimeOptions, Task, WeightsFile, int8_ranges
+from mien.models.card_network import CardNetwork
+from mien.models.cards import AnyCard, Card, CropCard, read_card_beside
 
 WEIGHTS = Path(__file__).with_name("weights")
 """Where the networks that come along lie, each with its card beside it."""
@@ -23,7 +21,7 @@ ToRecord = Callable[[AnyCard, WeightsFile], Record]
 
 
 def bundled(
-    name: str, task: Task, network: type[CropNetwork[AnyCard]], to_record: ToRecord[AnyCard], folder: Path = WEIGHTS
+    name: str, task: Task, network: type[CardNetwork[AnyCard]], to_record: ToRecord[AnyCard], folder: Path = WEIGHTS
 ) -> ModelEntry:
     """The entry of a network that comes with mien.
 
@@ -41,11 +39,11 @@ def bundled(
     card, weights = read_card_beside(path, network.card_kind())
     if card.task != task or card.name != name:
         raise ModelError(f"{path} is the card of {card.name!r} for {card.task!r}")
-    return ModelEntry(to_record(card, weights), network, int8=int8_ranges(name))
+    return ModelEntry(to_record(card, weights), _loader(network), int8=int8_ranges(name))
 
 
 def entry_from_file(
-    path: str | Path, task: Task, network: type[CropNetwork[AnyCard]], to_record: ToRecord[AnyCard]
+    path: str | Path, task: Task, network: type[CardNetwork[AnyCard]], to_record: ToRecord[AnyCard]
 ) -> ModelEntry:
     """A model entry for a network of the user's own, as `mien train` writes them.
 
@@ -66,16 +64,23 @@ def entry_from_file(
     if loaded.card.task != task:
         raise ModelError(f"{path} is for {loaded.card.task!r}, not for {task!r}")
     try:
-        loaded.run(np.zeros((1, loaded.size, loaded.size, 3), dtype=np.uint8))
+        loaded.try_out()
     except ModelError as error:
         raise WeightsError(f"{path}: {error}") from error
     weights = _onnx.own_weights(path, data)
     record = to_record(loaded.card, weights)
-    return ModelEntry(replace(record, name=f"{task}:{path.stem}@{weights.sha256[:8]}"), network)
+    return ModelEntry(replace(record, name=f"{task}:{path.stem}@{weights.sha256[:8]}"), _loader(network))
+
+
+def _loader(network: type[CardNetwork[AnyCard]]) -> Callable[[Path, RuntimeOptions], Network]:
+    """How the network is made from its file; each kind of network is one of `Network`."""
+    return cast(Callable[[Path, RuntimeOptions], Network], network)
 
 
 def record_of(card: Card, weights: WeightsFile, task: Task, *, summary: str, **more: Any) -> Record:
     """What every card says, as a record; `more` is what only that kind of card says."""
+    if isinstance(card, CropCard):
+        more |= {"crop": card.crop, "input_notes": "RGB uint8 0..255, no mean or scale (both inside the graph)"}
     return Record(
         name=card.name,
         task=task,
@@ -87,8 +92,6 @@ def record_of(card: Card, weights: WeightsFile, task: Task, *, summary: str, **m
         origin=card.origin or f"trained with mien; {card.architecture}",
         training_data=card.training_data,
         limits=card.limits,
-        crop=card.crop,
-        input_notes="RGB uint8 0..255, no mean or scale (both inside the graph)",
         architecture=card.architecture,
         calibrated_on=card.calibration,
         parents=card.parents,

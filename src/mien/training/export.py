@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from mien.errors import ModelError
 from mien.models.base import RuntimeOptions
-from mien.models.cards import Card, embed_card
+from mien.models.cards import CropCard, embed_card
 from mien.models.crop_network import CropNetwork, probabilities
 from mien.types import FloatArray, ImageArray
 
@@ -58,7 +58,7 @@ class Deployed(nn.Module):
 
 
 def export(
-    network: nn.Module, size: int, card: Card, kind: type[CropNetwork[Any]], *, colour: bool, half: bool = True
+    network: nn.Module, size: int, card: CropCard, kind: type[CropNetwork[Any]], *, colour: bool, half: bool = True
 ) -> bytes:
     """Write a network as ONNX, with its card inside, and check that it answers as the network does.
 
@@ -92,7 +92,7 @@ def export(
     return data
 
 
-def _graph(deployed: Deployed, card: Card, outputs: list[str]) -> bytes:
+def _graph(deployed: Deployed, card: CropCard, outputs: list[str]) -> bytes:
     import onnx
 
     side = card.crop.size

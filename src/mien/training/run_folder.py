@@ -12,11 +12,12 @@ from mien.errors import DataError
 from mien.ops.atomic import write_whole
 from mien.training.loop import CHECKPOINT, refuse_nothing_to_resume
 from mien.training.options import TrainingOptions
+from mien.training.temporal_options import TemporalOptions
 
 MODEL, WEIGHTS, SETTINGS = "model.onnx", "weights.safetensors", "settings.json"
 
 
-def prepare_folder(folder: Path, options: TrainingOptions, *, resume: bool) -> None:
+def prepare_folder(folder: Path, options: TrainingOptions | TemporalOptions, *, resume: bool) -> None:
     """Make the folder of a run, or take it up again; a run that is there already is never overwritten.
 
     Raises:
