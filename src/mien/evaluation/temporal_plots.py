@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.evaluation._drawing import COLOURS, MUTED, new_figure, plain, plain_axes, save
+from mien.reports.drawing import COLOURS, MUTED, new_figure, plain, plain_axes, save
 from mien.evaluation.temporal import Interval, TemporalReport
 
 _REST_COLOUR = "#DDDDDD"
