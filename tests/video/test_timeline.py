@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -129,12 +130,19 @@ def test_tracks_of_one_name_are_one_person():
 
 def test_the_last_name_of_a_track_holds():
     moments = [*scene({1: [(0, 5, "neutral")]}, seconds=5)]
-    from dataclasses import replace
-
     named = [replace(moment, people=("Ann" if i < 10 else "Bo",)) for i, moment in enumerate(moments)]
     assert Timeline.of(named).people[0].label == "Bo"
     taken_back = [replace(moment, people=("Ann" if i < 10 else None,)) for i, moment in enumerate(moments)]
     assert Timeline.of(taken_back).people[0].label == "person 1"
+
+
+def test_somebody_who_is_recognised_late_is_one_person():
+    moments = [*scene({1: [(0, 3, "neutral")], 2: [(5, 9, "neutral")]})]
+    late = [replace(moment, came_back=((2, 1),) if moment.time == 7.0 else ()) for moment in moments]
+    (person,) = Timeline.of(late).people
+    assert [track.number for track in person.tracks] == [1, 2]
+    assert person.label == "person 1"
+    assert person.seconds == pytest.approx(7, abs=0.01)
 
 
 def test_a_glimpse_is_nobody_unless_it_is_named():

@@ -21,7 +21,7 @@ from mien.ops.files import printable
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer, Task
     from mien.gallery.gallery import Gallery
-    from mien.video.analysis import Every, VideoAnalyzer
+    from mien.video.analysis import Every, Moment, VideoAnalyzer
     from mien.video.frames import FrameSource
     from mien.video.running import Run
     from mien.video.smoothing import TrackSmoother
@@ -282,21 +282,32 @@ def _follower(asked: _Asked, analyzer: FaceAnalyzer, people: Gallery | None, *, 
 
 def _follow(frames: FrameSource, followed: VideoAnalyzer, run: Run, picture: Any, *, end: float | None) -> None:
     """Analyse frame by frame, until the source ends or the user has enough."""
-    last = run.last
     length = end if end is not None else frames.info.duration
     with closed_on_interrupt(frames), progress_bar("video", results_last=True) as progress:
         first: float | None = None
         began = time.monotonic()
-        for frame in frames:
-            if last is not None and frame.time <= last:
-                continue  # done by the run before
-            first = frame.time if first is None else first
-            rows = run.add(followed.feed(frame))
-            if picture is not None:
-                picture(frame, rows, run.names)
-            speed = (frame.time - first) / max(time.monotonic() - began, 1e-9)
+        for moment in _moments(frames, followed, run, picture):
+            first = moment.time if first is None else first
+            speed = (moment.time - first) / max(time.monotonic() - began, 1e-9)
             total = max(length - first, 1e-9) if length is not None else None
-            progress(frame.time - first, total, f"{speed:.1f} x real time")
+            progress(moment.time - first, total, f"{speed:.1f} x real time")
+
+
+def _moments(frames: FrameSource, followed: VideoAnalyzer, run: Run, picture: Any) -> Iterator[Moment]:
+    """The moments that are not kept yet, as they are kept; of a live source at once, and drawn."""
+    last = run.last
+    new = (frame for frame in frames if last is None or frame.time > last)
+    if not frames.info.live:
+        for moment in followed(new):
+            run.add(moment)
+            yield moment
+        return
+    for frame in new:
+        moment = followed.feed(frame)
+        rows = run.add(moment)
+        if picture is not None:
+            picture(frame, rows, run.names)
+        yield moment
 
 
 @contextmanager

@@ -78,6 +78,7 @@ class Content:
                 "moments": source.moments,
             },
             "labels": list(self.labels),
+            "same": [list(pair) for pair in self.summary.same.items()],
             "rules": {"lines": [[*map(list, (line.start, line.end))] for line in rules.lines]}
             | {"gap": rules.gap, "facing": rules.facing},
         }
@@ -92,12 +93,14 @@ class Loaded:
         names: by track.
         source: what was looked at.
         rules: by which the story is told.
+        same: by track, the earlier track of the same person.
     """
 
     rows: Rows
     names: dict[int, str]
     source: Source
     rules: Rules
+    same: dict[int, int]
 
 
 def check_format(path: Path) -> None:
@@ -174,7 +177,7 @@ def loaded(rows: Rows, names: dict[int, str], meta: Mapping[str, Any] | None) ->
     """
     if meta is None:
         start, end = (float(rows.time[0]), float((rows.time + rows.seconds).max())) if len(rows) else (0.0, 0.0)
-        return Loaded(rows, names, Source("", (0, 0), start, end, len(np.unique(rows.time))), Rules())
+        return Loaded(rows, names, Source("", (0, 0), start, end, len(np.unique(rows.time))), Rules(), {})
     if meta["schema"] != SCHEMA:
         raise ValueError(f"it has schema {meta['schema']!r}, this version reads {SCHEMA}")
     told, rules = meta["source"], meta["rules"]
@@ -183,7 +186,8 @@ def loaded(rows: Rows, names: dict[int, str], meta: Mapping[str, Any] | None) ->
     source = Source(
         str(told["name"]), (int(width), int(height)), float(told["start"]), float(told["end"]), int(told["moments"])
     )
-    return Loaded(rows, names, source, Rules(lines, float(rules["gap"]), float(rules["facing"])))
+    same = {int(track): int(earlier) for track, earlier in meta["same"]}
+    return Loaded(rows, names, source, Rules(lines, float(rules["gap"]), float(rules["facing"])), same)
 
 
 # CSV

@@ -40,6 +40,7 @@ class Progress:
     Attributes:
         source: what was looked at so far.
         names: of the gallery, by track.
+        same: by track, the earlier track of the same person.
         known: those columns of `columns.OPTIONAL` of which anything is known.
         last: seconds, the time of the last moment; None before the first.
         tracks: the highest number of a track, also of those that were never seen for long.
@@ -47,6 +48,7 @@ class Progress:
 
     source: Source = field(default_factory=Source)
     names: Mapping[int, str] = field(default_factory=dict)
+    same: Mapping[int, int] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
     last: float | None = None
     tracks: int = 0
@@ -57,6 +59,7 @@ class Progress:
         return json.dumps({
             "source": [source.name, list(source.size), source.start, source.end, source.moments],
             "names": {str(track): name for track, name in self.names.items()},
+            "same": list(self.same.items()),
             "known": sorted(self.known),
             "last": self.last,
             "tracks": self.tracks,
@@ -74,6 +77,7 @@ class Progress:
         return cls(
             Source(str(name), (int(size[0]), int(size[1])), float(start), float(end), int(moments)),
             {int(track): str(person) for track, person in data["names"].items()},
+            {int(track): int(earlier) for track, earlier in data["same"]},
             frozenset(map(str, data["known"])),
             None if data["last"] is None else float(data["last"]),
             int(data["tracks"]),

@@ -82,25 +82,36 @@ class Person:
         return counts
 
 
-def people(story: Story, names: Mapping[int, str], *, least: float = FLEETING) -> list[Person]:
+def people(
+    story: Story, names: Mapping[int, str], same: Mapping[int, int] | None = None, *, least: float = FLEETING
+) -> list[Person]:
     """Everybody, in the order in which they came.
 
     Args:
         story: of all tracks.
         names: by track.
+        same: by track, the earlier track of the same person.
         least: seconds for which an unnamed track must have been seen to count. A video that is shorter has nobody else,
             so there the longest track always counts.
     """
     tracks = [track for track in story.tracks.values() if track.presence]
     longest = max((track.seconds for track in tracks), default=0.0)
-    kept = [t for t in tracks if t.number in names or t.seconds >= min(least, longest)]
     groups: dict[str | int, list[Track]] = {}
-    for track in sorted(kept, key=lambda track: track.presence[0]):
-        groups.setdefault(names.get(track.number, track.number), []).append(track)
+    for track in sorted(tracks, key=lambda track: track.presence[0]):
+        groups.setdefault(_who(track.number, names, same or {}), []).append(track)
     return [
         Person(who if isinstance(who, str) else None, tuple(theirs), _presence(theirs, story.rules.gap))
         for who, theirs in groups.items()
+        if isinstance(who, str) or sum(track.seconds for track in theirs) >= min(least, longest)
     ]
+
+
+def _who(track: int, names: Mapping[int, str], same: Mapping[int, int]) -> str | int:
+    """The name of a track, or the first number of whoever it shows."""
+    numbers = [track]
+    while (earlier := same.get(numbers[-1])) is not None and earlier not in numbers:
+        numbers.append(earlier)
+    return next((names[number] for number in numbers if number in names), numbers[-1])
 
 
 def fleeting(story: Story, everybody: Sequence[Person]) -> int:

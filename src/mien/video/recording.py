@@ -31,6 +31,7 @@ class Recorder:
 
     Attributes:
         names: of the gallery, by track.
+        same: by track, the earlier track of the same person, who was recognised late.
         highest_track: the highest number of a track.
         finished: seconds, the time of the last moment whose rows can be taken, or None.
 
@@ -39,6 +40,7 @@ class Recorder:
         smoother: makes them steady; by default with a moving average.
         source: what was looked at before, and its name.
         names: of the gallery, by track, as far as they are known before.
+        same: likewise, see above.
         first_track: what is added to the numbers of tracks, so that those of a run that goes on are new.
     """
 
@@ -49,10 +51,12 @@ class Recorder:
         smoother: TrackSmoother | None = None,
         source: Source | None = None,
         names: Mapping[int, str] | None = None,
+        same: Mapping[int, int] | None = None,
         first_track: int = 0,
     ) -> None:
         self.labels = tuple(labels)
         self.names: dict[int, str] = dict(names or {})
+        self.same: dict[int, int] = dict(same or {})
         self.highest_track = first_track
         self.finished: float | None = None
         self._smoother = smoother or TrackSmoother(self.labels)
@@ -86,6 +90,7 @@ class Recorder:
             ValueError: it shows other expressions than `labels`.
         """
         self._finish(moment.time)
+        self.same |= {number + self._offset: earlier + self._offset for number, earlier in moment.came_back}
         for track, name in zip(moment.ids.tolist(), moment.people, strict=True):
             if name is not None:  # as votes come in, a name can still change, or be taken back: the last word holds
                 self.names[track + self._offset] = name

@@ -54,6 +54,7 @@ class Run:
             smoother=smoother,
             source=before.source,
             names=before.names,
+            same=before.same,
             first_track=before.tracks,
         )
         self._story: Story | None = None
@@ -143,7 +144,7 @@ class Run:
 
     def summary(self) -> Summary:
         """What it amounts to."""
-        return Summary(self._told(), self.names, self.source)
+        return Summary(self._told(), self.names, self.source, same=self._recorder.same)
 
     def blocks(self) -> Iterable[Rows]:
         """All rows, block by block, from the disk."""
@@ -171,7 +172,9 @@ class Run:
         if not last:
             source = replace(source, moments=source.moments - 1)  # one waits, and is not kept yet
         kept = recorder.finished if recorder.finished is not None else self.last
-        progress = Progress(source, dict(recorder.names), self._known, kept, recorder.highest_track)
+        progress = Progress(
+            source, dict(recorder.names), dict(recorder.same), self._known, kept, recorder.highest_track
+        )
         self._journal.append(rows, progress)
         self._written = time.monotonic()
 

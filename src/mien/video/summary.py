@@ -50,17 +50,21 @@ class Summary:
         story: of the tracks.
         names: of the gallery, by track.
         source: what was looked at.
+        same: by track, the earlier track of the same person.
     """
 
-    def __init__(self, story: Story, names: Mapping[int, str], source: Source) -> None:
+    def __init__(
+        self, story: Story, names: Mapping[int, str], source: Source, *, same: Mapping[int, int] | None = None
+    ) -> None:
         self.story = story
         self.names = dict(names)
+        self.same = dict(same or {})
         self.source = source
 
     @cached_property
     def people(self) -> list[Person]:
         """Everybody, in the order in which they came."""
-        return people(self.story, self.names)
+        return people(self.story, self.names, self.same)
 
     @cached_property
     def events(self) -> list[Event]:

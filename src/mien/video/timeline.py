@@ -38,12 +38,14 @@ class Timeline:
         names: by track, of those that the gallery knows.
         source: what was looked at.
         rules: by which events and presence are found.
+        same: by track, the earlier track of the same person, who was recognised late.
     """
 
     rows: Rows
     names: Mapping[int, str] = field(default_factory=dict)
     source: Source = field(default_factory=Source)
     rules: Rules = field(default_factory=Rules)
+    same: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -71,9 +73,8 @@ class Timeline:
             recorder.add(moment)
         rows = recorder.take(last=True)
         source = recorder.source
-        return cls(
-            rows, recorder.names, source, Rules(tuple(line.pixels(source.size) for line in lines), facing=facing)
-        )
+        rules = Rules(tuple(line.pixels(source.size) for line in lines), facing=facing)
+        return cls(rows, recorder.names, source, rules, recorder.same)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -84,7 +85,7 @@ class Timeline:
             MienError: it is Parquet, and pyarrow is not installed.
         """
         read = exports.read(Path(path))
-        return cls(read.rows, read.names, read.source, read.rules)
+        return cls(read.rows, read.names, read.source, read.rules, read.same)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it whole, or not at all, in the format that the suffix names: .parquet, .csv, .jsonl, or .vtt.
@@ -138,8 +139,6 @@ class Timeline:
         return replace(self, rows=chosen, names=names, source=source)
 
     def _tracks_of(self, person: str) -> list[int]:
-        if tracks := [number for number, name in self.names.items() if name == person]:
-            return tracks
         found = next((one for one in self.people if one.label == person), None)
         if found is None:
             raise KeyError(f"{person!r} is not on this timeline")
@@ -150,7 +149,7 @@ class Timeline:
         """What it amounts to."""
         story = Story(self.rows.labels, self.rules)
         story.add(self.rows)
-        return Summary(story, self.names, self.source)
+        return Summary(story, self.names, self.source, same=self.same)
 
     @property
     def people(self) -> list[Person]:
