@@ -35,7 +35,7 @@ def video(
     ],
     gallery: Annotated[
         str | None,
-        typer.Option("--gallery", metavar="DB", envvar="MIEN_GALLERY", help="Name people from this gallery."),
+        typer.Option("--gallery", metavar="DB", help="Name people from this gallery; without one nobody is named."),
     ] = None,
     out: Annotated[
         list[Path] | None,
