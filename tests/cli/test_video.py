@@ -14,8 +14,9 @@ import pytest
 
 from mien.video.timeline import Timeline
 from tests.video.clips import clip
+from tests.video.serving import Server
 
-pytest.importorskip("av")
+av = pytest.importorskip("av")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def wait_for(path: Path, size: int, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_interrupted_and_killed_runs_go_on(tmp_path, portrait, astronaut, mien):
-    video = clip(tmp_path / "long.mp4", [portrait, None, astronaut] * 12, fps=12)
+    video = clip(tmp_path / "long.mp4", [portrait, None, astronaut] * 8, fps=12)
     out, part = tmp_path / "t.csv", tmp_path / "t.csv.part"
     out.write_text("earlier")
     process = running(video, "--out", out, "--every", "1")
@@ -153,22 +154,24 @@ def test_interrupted_and_killed_runs_go_on(tmp_path, portrait, astronaut, mien):
     process.kill()
     process.communicate()
     assert out.read_text() == "earlier"
+    assert part.exists()
     part.unlink()
     process = running(video, "--out", out, "--plot", tmp_path / "t.png", "--every", "1")
     wait_for(part, 10, process)
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    table, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert b"goes on with --resume" in errors
+    assert table.startswith(b"person\tpresent")
     half = Timeline.load(out)
     assert (tmp_path / "t.png").stat().st_size > 1000
-    assert half.source.end < 36
+    assert half.source.end < 24
     done = mien("video", video, "--out", out, "--every", "1", "--resume", "--threads", "1", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["video"]["end"] == pytest.approx(36, abs=0.1)
-    assert told["video"]["moments"] == 432
+    assert told["video"]["end"] == pytest.approx(24, abs=0.1)
+    assert told["video"]["moments"] == 288
     whole = Timeline.load(out)
     assert len(whole) > len(half)
     assert (whole.rows.time[: len(half)] == half.rows.time).all()
@@ -176,6 +179,29 @@ def test_interrupted_and_killed_runs_go_on(tmp_path, portrait, astronaut, mien):
     wrong = mien("video", video, "--out", out, "--every", "1", "--resume", "--threads", "1")
     assert wrong.returncode == 2
     assert b"no run to go on with" in wrong.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_live_source_ends_with_ctrl_c(tmp_path):
+    with Server(fps=20) as server:
+        url = server.url("stream", "user:secret@")
+        process = running(url, "--out", tmp_path / "t.jsonl", "--render", tmp_path / "t.mp4", "--json")
+        wait_for(tmp_path / "t.jsonl.part", 10, process)
+        assert b"secret" not in (tmp_path / "t.jsonl.part").read_bytes()
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        told, errors = process.communicate(timeout=120)
+        again = running(url, "--out", tmp_path / "t.jsonl", "--resume", "--json", "--render", tmp_path / "t.mp4")
+        _, refusal = again.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert again.returncode == 2, refusal
+    assert b"is live" in refusal
+    video = json.loads(told)["video"]
+    assert video["moments"] > 5
+    assert "secret" not in told.decode() + errors.decode()
+    with av.open(tmp_path / "t.mp4") as container:
+        assert sum(1 for _ in container.decode(video=0)) == video["moments"]
+    assert json.loads((tmp_path / "t.jsonl").read_text().splitlines()[0])["source"]["moments"] == video["moments"]
 
 
 @pytest.mark.data

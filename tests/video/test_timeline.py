@@ -145,6 +145,13 @@ def test_somebody_who_is_recognised_late_is_one_person():
     assert person.seconds == pytest.approx(7, abs=0.01)
 
 
+def test_somebody_can_be_called_person_2():
+    acts = {1: [(0, 9, "happiness")], 2: [(0, 9, "neutral")]}
+    summary = told(acts, names={1: "person 2"}).summary
+    assert [(p.label, p.name) for p in summary.people] == [("person 2", "person 2"), ("person 2", None)]
+    assert [len(summary.smiles(person)) for person in summary.people] == [1, 0]
+
+
 def test_a_glimpse_is_nobody_unless_it_is_named():
     acts = {1: [(0, 9, "neutral")], 2: [(4, 4.3, "neutral")]}
     assert len(told(acts).people) == 1

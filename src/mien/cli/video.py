@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ import typer
 from mien.cli import galleries, interrupted, options, uninterrupted
 from mien.cli.console import note, note_beside_bar, print_json, progress_bar
 from mien.cli.video_outputs import Outputs, print_summary
+from mien.errors import VideoError
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
@@ -156,11 +158,12 @@ def video(
         smoother = options.make_smoother(temporal_model, labels, threads=1, device=device) if labels else None
         made_by = {name: value for name, value in how.items() if name not in ("threads", "device")}
         setup = {**asked.setup(), **made_by, "temporal": temporal_model, "gallery": gallery, "embedder": embedder}
-        summary, losses = _run(asked, analyzer, people, outputs, setup, labels=labels, smoother=smoother, resume=resume)
-        if as_json:
-            print_json(summary.to_dict() | ({"losses": list(losses)} if losses else {}))
-        else:
-            print_summary(summary)
+        with uninterrupted():
+            done = _run(asked, analyzer, people, outputs, setup, labels=labels, smoother=smoother, resume=resume)
+            if as_json:
+                print_json(done[0].to_dict() | ({"losses": list(done[1])} if done[1] else {}))
+            else:
+                print_summary(done[0])
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,9 @@ class _Asked:
 
 
 def _identity(source: str) -> str:
-    """A file by its place and size; anything else as the user says."""
+    """A file by its place and size, an address by its hash, as it can hold a password, anything else as it is said."""
+    if "://" in source:
+        return f"address {hashlib.sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
     try:
         return f"{os.path.realpath(source)} ({Path(source).stat().st_size} bytes)" if Path(source).is_file() else source
     except (OSError, ValueError):
@@ -248,14 +253,18 @@ def _run(
     from mien.video.running import Run
 
     how: dict[str, Any] = {"lines": asked.lines, "facing": asked.facing, "smoother": smoother}
-    with outputs.journal() as place, uninterrupted():
+    with outputs.journal() as place:
         run = Run.resume(place, setup=setup, **how) if resume else None
         done = False
         try:
             with asked.open(run.last if run else None) as frames:
                 if run is None:
+                    if place.exists():
+                        note(f"{printable(place.name)}: starts anew; what an earlier run left there is replaced")
                     run = Run.start(place, name=frames.info.name, labels=labels, setup=setup, **how)
                 live = frames.info.live
+                if resume and live:
+                    raise VideoError(f"{frames.info.name}: is live, and not gone on with; start without --resume")
                 followed = _follower(asked, analyzer, people, live=live)
                 with outputs.live_render(frames.info) as picture:
                     _follow(frames, followed, run, picture, end=asked.frames["end"])

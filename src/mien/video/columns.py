@@ -31,6 +31,7 @@ _DTYPES: Mapping[str, type[np.generic]] = {
 }  # fmt: skip
 COLUMNS = tuple(_DTYPES)
 _WIDTHS = {"boxes": 4, "pose": 3, "eyes": 2}
+_LATEST = 1e10  # seconds
 _PER_LABEL = ("raw", "smoothed")
 OPTIONAL = ("quality", "pose", "eyes", "mouth", "raw", "smoothed")
 """Columns that are NaN throughout where they were not asked for."""
@@ -117,8 +118,8 @@ class Rows:
                 raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
             array.flags.writeable = False
             object.__setattr__(self, name, array)
-        if not np.isfinite(self.time).all() or (np.diff(self.time) < 0).any():
-            raise ValueError("times are not in order")
+        if not (np.abs(self.time) < _LATEST).all() or (np.diff(self.time) < 0).any():
+            raise ValueError("times are not in order, or no times")
         if not (np.isfinite(self.seconds).all() and (self.seconds >= 0).all()):
             raise ValueError("seconds are not above 0")
         if (self.track < 1).any():

@@ -183,7 +183,7 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 
 def _draw_marks(axes: Any, summary: Summary, person: Person, number: int) -> None:
     """Lines crossed, and blinks where there are few enough to be told apart."""
-    crossed = [e for e in summary.events if e.kind == "crosses" and e.person == person.label]
+    crossed = [event for event in summary.of(person) if event.kind == "crosses"]
     for way, marker in (("in", ">"), ("out", "<")):
         times = [event.time for event in crossed if event.label == way]
         axes.plot(

@@ -101,7 +101,11 @@ class Summary:
 
     def smiles(self, person: Person) -> list[Event]:
         """Each time the person began to smile."""
-        return [e for e in self.events if e.person == person.label and e.label == SMILE and e.kind == "expression"]
+        return [e for e in self.of(person) if e.label == SMILE and e.kind == "expression"]
+
+    def of(self, person: Person) -> list[Event]:
+        """What happened to a person; somebody of the gallery can be called "person 3", too."""
+        return [e for e in self.events if (e.person, e.named) == (person.label, person.name is not None)]
 
     @property
     def knows_expressions(self) -> bool:
