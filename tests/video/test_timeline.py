@@ -69,6 +69,12 @@ def test_a_short_absence_is_no_leaving_and_a_long_one_is():
     assert [e.kind for e in long.events] == ["enters", "leaves", "enters", "leaves"]
 
 
+def test_who_is_there_at_a_time():
+    timeline = told({1: [(2, 5, "neutral")], 2: [(4, 9, "neutral")]}, names={1: "Anna"})
+    there = {time: [person.label for person in timeline.at(time)] for time in (1, 3, 4.5, 6, 99)}
+    assert there == {1: [], 3: ["Anna"], 4.5: ["Anna", "person 2"], 6: ["person 2"], 99: []}
+
+
 def test_expectation_at_the_end_of_a_track_is_no_presence():
     timeline = told({1: [(0, 6, "neutral")]}, hidden=[(1, 4, 6)])
     assert timeline.presence["person 1"] == (pytest.approx((0, 4), abs=1e-3),)

@@ -299,7 +299,7 @@ def _follow(frames: FrameSource, followed: VideoAnalyzer, run: Run, picture: Any
             first = moment.time if first is None else first
             speed = (moment.time - first) / max(time.monotonic() - began, 1e-9)
             total = max(length - first, 1e-9) if length is not None else None
-            progress(moment.time - first, total, f"{speed:.1f} x real time")
+            progress(moment.time - first, total, f"{int(moment.seen.sum())} in view, {speed:.1f} x real time")
 
 
 def _moments(frames: FrameSource, followed: VideoAnalyzer, run: Run, picture: Any) -> Iterator[Moment]:

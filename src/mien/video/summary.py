@@ -76,6 +76,10 @@ class Summary:
         """By person, when they were there."""
         return {person.label: person.presence for person in self.people}
 
+    def at(self, time: float) -> list[Person]:
+        """Who is there at a time, in seconds."""
+        return [person for person in self.people if any(start <= time < end for start, end in person.presence)]
+
     @cached_property
     def most_at_once(self) -> int:
         """How many people were there at one time, at most."""

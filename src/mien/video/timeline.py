@@ -156,6 +156,10 @@ class Timeline:
         """Everybody, in the order in which they came."""
         return self.summary.people
 
+    def at(self, time: float) -> list[Person]:
+        """Who is there at a time, in seconds."""
+        return self.summary.at(time)
+
     @property
     def events(self) -> list[Event]:
         """What happened, in order of time: people come and go, expressions begin and end, blinks, lines crossed."""
