@@ -302,8 +302,12 @@ def test_seconds_in_states_are_the_seconds_seen(rows):
     assert seconds == pytest.approx(float(rows.seconds[rows.seen].sum()), abs=1e-4)
 
 
+def seconds_of(bands, state: int) -> float:
+    return sum(b.end - b.start for b in bands if b.state == state)
+
+
 @given(st.lists(st.tuples(st.sampled_from([0.125, 0.25, 1.0]), st.integers(-1, 2)), max_size=15))
-def test_steady_bands_cover_the_same_time(parts):
+def test_steady_bands_cover_the_same_time_and_claim_little(parts):
     bands, time = [], 0.0
     for length, state in parts:
         bands.append(Band(time, time + length, state, 0.5, time))
@@ -311,4 +315,31 @@ def test_steady_bands_cover_the_same_time(parts):
     made = steady(bands, 0.3)
     assert sum(b.end - b.start for b in made) == pytest.approx(time)
     assert all(a.end == b.start and a.state != b.state for a, b in pairwise(made))
-    assert all(b.end - b.start >= 0.3 for b in made) or len(made) == 1
+    assert all(b.end - b.start >= 0.3 for b in made if b.state >= 0)
+    for state in range(3):
+        times = len([b for b in bands if b.state == state])
+        assert seconds_of(made, state) <= seconds_of(bands, state) + 0.3 * times
+    long = [b for b in bands if b.end - b.start >= 0.3]
+    assert all(any(a.start <= b.start and b.end <= a.end and a.state == b.state for a in made) for b in long)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([(1, 0), (0.25, 1), (1, 0)], [(0, 2.25, 0)]),
+        ([(1, 0), (0.25, 1), (1, 2)], [(0, 1, 0), (1, 1.25, UNCERTAIN), (1.25, 2.25, 2)]),
+        ([(0.125, 0), (0.125, 1), (0.125, 2)], [(0, 0.375, UNCERTAIN)]),
+        ([(0.25, 0), (0.125, 1), (0.25, 0)], [(0, 0.625, 0)]),
+    ],
+)
+def test_what_is_short_is_passed_over_or_uncertain(lengths, expected):
+    bands, time = [], 0.0
+    for length, state in lengths:
+        bands.append(Band(time, time + length, state))
+        time += length
+    assert [(b.start, b.end, b.state) for b in steady(bands, 0.3)] == expected
+
+
+def test_bands_with_a_gap_between_them_stay_apart():
+    bands = [Band(0, 1, 0), Band(1.1, 2, 0)]
+    assert steady(bands, 0.3) == bands

@@ -155,24 +155,44 @@ class Story:
 
 
 def steady(bands: Sequence[Band], least: float) -> list[Band]:
-    """Bands without those shorter than `least` seconds: what was shown before, or else what comes, takes their time.
+    """Bands without those shorter than `least` seconds.
+
+    What interrupts one thing for less than that is passed over; what is short otherwise becomes `UNCERTAIN`, so that
+    nothing is said to last longer than it does.
 
     Args:
         bands: in order.
         least: seconds.
     """
     out: list[Band] = []
+    for band in _uninterrupted(bands, least):
+        short = band.state >= 0 and band.end - band.start < least
+        now = Band(band.start, band.end, UNCERTAIN) if short else band
+        if out and out[-1].end == now.start and out[-1].state == now.state:
+            now = _joined(out.pop(), now)
+        out.append(now)
+    return out
+
+
+def _uninterrupted(bands: Sequence[Band], least: float) -> list[Band]:
+    """Bands of one state that are less than `least` seconds apart become one, with what is between."""
+    out: list[Band] = []
     for band in bands:
-        touches = bool(out) and out[-1].end >= band.start
-        last = out[-1] if touches else None
-        short = band.end - band.start < least
-        if last is not None and (short or last.state == band.state or last.end - last.start < least):
-            state = last.state if last.end - last.start >= least or last.state == band.state else band.state
-            peak, when = max((b.peak, -b.peak_time) for b in (last, band) if b.state == state)
-            out[-1] = Band(last.start, max(last.end, band.end), state, peak, -when)
+        before, start = len(out), band.start
+        while before and out[before - 1].end == start and band.start - out[before - 1].end < least:
+            before -= 1
+            start = out[before].start
+            if out[before].state == band.state:
+                out[before:] = [_joined(out[before], band)]
+                break
         else:
             out.append(band)
     return out
+
+
+def _joined(first: Band, last: Band) -> Band:
+    peak, when = max((first.peak, -first.peak_time), (last.peak, -last.peak_time))
+    return Band(first.start, last.end, first.state, peak, -when)
 
 
 def name_of(state: int, labels: Sequence[str]) -> str | None:
