@@ -174,7 +174,7 @@ def test_only_the_owner_reads_a_run(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_video(tmp_path):
-    """Twice as much of the same takes no more memory."""
+    """More of the same takes no more memory."""
     import tracemalloc
     from dataclasses import replace
 
@@ -189,7 +189,8 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
                 gc.collect()  # Python's own lists of free tuples
                 sizes.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()
-    assert sizes[1] < 1.02 * sizes[0] + 4_000
+    # 600 rows more: each that was kept would be 150 bytes at least; caches of numpy and Python grow a little
+    assert sizes[1] - sizes[0] < 600 * 50
 
 
 KILLED = """

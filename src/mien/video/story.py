@@ -22,7 +22,7 @@ LONGEST_BLINK = 0.5
 """Seconds; eyes that stay closed longer do not blink."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Band:
     """A time in which a track showed one thing.
 
