@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Self
 from mien.video.container import DEMUXERS
 
 _SIMPLE = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+_SAME = 0.001  # seconds; times are rounded to ticks of different clocks
 _BEHIND = 0.25  # seconds by which sound is written ahead of its picture
 
 
@@ -53,8 +54,8 @@ class Sound:
         while self._packet is not None and self._time(self._packet) <= until - self._start + _BEHIND:
             self._packet.stream = self._stream
             offset = round(self._begin / self._base)
-            self._packet.pts -= offset
-            self._packet.dts -= offset
+            self._packet.pts = max(self._packet.pts - offset, 0)
+            self._packet.dts = max(self._packet.dts - offset, 0)
             self._target.mux(self._packet)
             self._packet = self._next()
 
@@ -62,7 +63,7 @@ class Sound:
         """The next packet that begins at the start or later; None at the end, or where reading fails."""
         with suppress(OSError, ValueError):
             for packet in self._packets:
-                if packet.pts is not None and packet.dts is not None and self._time(packet) >= 0:
+                if packet.pts is not None and packet.dts is not None and self._time(packet) >= -_SAME:
                     return packet
         return None
 
