@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mien.types import Faces, Verification
     from mien.video.analysis import Moment, VideoAnalyzer
     from mien.video.frames import Frame, FrameSource, open_frames
+    from mien.video.timeline import Timeline
 
 __version__ = "0.1.0"
 
@@ -76,6 +77,7 @@ _HOMES = {
     "Moment": "mien.video.analysis",
     "NoFaceError": "mien.errors",
     "Person": "mien.gallery.records",
+    "Timeline": "mien.video.timeline",
     "UnknownModelError": "mien.errors",
     "Verification": "mien.types",
     "VideoAnalyzer": "mien.video.analysis",
@@ -117,6 +119,7 @@ __all__ = [
     "Moment",
     "NoFaceError",
     "Person",
+    "Timeline",
     "UnknownModelError",
     "Verification",
     "VideoAnalyzer",

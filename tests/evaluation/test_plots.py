@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from mien.errors import MienError
-from mien.evaluation import _drawing, metrics, plots
+from mien.evaluation import metrics, plots
 from mien.evaluation.plots import plot_roc, plot_similarities
 from mien.evaluation.verification import FixedThreshold, VerificationReport
+from mien.reports import drawing
 
 
 def report(model: str = "toy", *, missed: int = 0, fixed: bool = False, gap: float = 0.4) -> VerificationReport:
@@ -137,7 +138,7 @@ def test_no_global_state(tmp_path, monkeypatch):
 
 
 def test_names_in_any_script_are_drawn_without_a_warning(tmp_path):
-    figure, axes = _drawing.figure_and_axes()
+    figure, axes = drawing.figure_and_axes()
     axes.set_title("中文 हिन्दी 微笑 \U0010fffd")
-    _drawing.save(figure, tmp_path / "plot.png")  # warnings are errors here
-    assert _drawing.png(figure).startswith(b"\x89PNG")
+    drawing.save(figure, tmp_path / "plot.png")  # warnings are errors here
+    assert drawing.png(figure).startswith(b"\x89PNG")

@@ -63,6 +63,11 @@ def uninterrupted() -> Iterator[None]:
         _leave()
 
 
+def interrupted() -> bool:
+    """Whether a Ctrl-C waits, see `uninterrupted`: long work then ends early, and in order."""
+    return _Hold.waiting
+
+
 def _interrupted(_signal: int, _frame: FrameType | None) -> None:
     """Leave in order: what runs is finished or undone, nothing is half-written."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C means now

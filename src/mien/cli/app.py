@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mien import __version__
-from mien.cli import analyze, benchmark, cluster, evaluate, gallery, identify, models, optimize, train, verify
+from mien.cli import analyze, benchmark, cluster, evaluate, gallery, identify, models, optimize, train, verify, video
 from mien.cli.console import Commands
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app.command()(verify.verify)
 app.command()(identify.identify)
 app.add_typer(gallery.app, name="gallery")
 app.command()(cluster.cluster)
+app.command()(video.video)
 app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(train.app, name="train")

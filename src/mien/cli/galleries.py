@@ -13,7 +13,9 @@ from mien.errors import GalleryError, MienError
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
-    from mien.analyzer import FaceAnalyzer
+    from collections.abc import Sequence
+
+    from mien.analyzer import FaceAnalyzer, Task
     from mien.gallery.gallery import Gallery
     from mien.gallery.records import GalleryInfo
 
@@ -163,14 +165,20 @@ def is_there(url: str) -> bool:
 
 
 def make_analyzer(
-    info: GalleryInfo | None, embedder: str | None, *, accurate: bool = False, **how: Any
+    info: GalleryInfo | None,
+    embedder: str | None,
+    *,
+    accurate: bool = False,
+    only: Sequence[Task] = ("detect", "embed"),
+    **how: Any,
 ) -> FaceAnalyzer:
-    """An analyzer that finds and embeds; `how` goes to `options.make_analyzer`.
+    """An analyzer that fits a gallery; `how` goes to `options.make_analyzer`.
 
     Args:
         info: of the gallery, whose embedder and mode it has; None: of one that is to be made.
         embedder: as the user says.
         accurate: whether a new gallery is to be accurate.
+        only: what to do; without embeddings nothing can be compared.
         how: goes to `options.make_analyzer`.
 
     Raises:
@@ -181,4 +189,4 @@ def make_analyzer(
         if embedder is None and ":" in info.embedder:
             raise MienError(f"this gallery was made with {info.embedder}: name its file, --embedder arcface:FILE.onnx")
     name = embedder or (info.embedder if info else options.EMBEDDER)
-    return options.make_analyzer(embedder=name, accurate=accurate, only=("detect", "embed"), **how)
+    return options.make_analyzer(embedder=name, accurate=accurate, only=only, **how)

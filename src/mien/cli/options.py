@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mien.evaluation.verification import Describer
     from mien.models import base as models
     from mien.training.framing import Template
+    from mien.video.smoothing import TrackSmoother
 
 Detector = Annotated[str, typer.Option("--detector", help="Detector; see `mien models list`.")]
 Embedder = Annotated[
@@ -151,6 +152,43 @@ def make_analyzer(
         device=device,
         precision=checked_precision(precision),
         store=WeightsStore(progress=DownloadBars()),
+    )
+
+
+def make_smoother(name: str | None, labels: Sequence[str], *, threads: int = 0, device: str = "cpu") -> TrackSmoother:
+    """What says what tracks show over time.
+
+    Args:
+        name: of a temporal network, the path of one, or "average"; None: the network that comes with mien, where it
+            is for these expressions, else a moving average.
+        labels: of the expressions.
+        threads: of the network.
+        device: where it runs.
+
+    Raises:
+        ModelError: the network is for other expressions, or cannot be loaded.
+    """
+    from mien.cli.console import DownloadBars
+    from mien.errors import ModelError
+    from mien.models import registry
+    from mien.models.base import RuntimeOptions
+    from mien.models.runtime import default_threads
+    from mien.models.store import WeightsStore
+    from mien.models.temporal import SHIPPED
+    from mien.video.smoothing import TrackSmoother
+
+    labels = tuple(labels)
+    if name == "average":
+        return TrackSmoother(labels)
+    entry = registry.entry(name or SHIPPED, "temporal")
+    runtime = RuntimeOptions(threads or default_threads(), device)
+    model = registry.load_temporal(entry, WeightsStore(progress=DownloadBars()), runtime)
+    if model.labels == labels:
+        return TrackSmoother(labels, model, threshold=model.network.card.threshold)
+    if name is None:
+        return TrackSmoother(labels)
+    raise ModelError(
+        f"model {model.record.name!r} is for {', '.join(model.labels)}; the expression model says {', '.join(labels)}"
     )
 
 

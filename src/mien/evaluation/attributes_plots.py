@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mien.errors import DataError
-from mien.evaluation._drawing import figure_and_axes, save
 from mien.evaluation.attributes import AttributesReport
+from mien.reports.drawing import figure_and_axes, save
 
 _DOTS = 4000
 

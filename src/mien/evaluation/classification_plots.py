@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mien.evaluation._drawing import COLOURS, MUTED, check_plot, figure_and_axes, new_figure, percent, plain, png, save
-from mien.evaluation._drawing import plain_axes as _axes
 from mien.evaluation.classification import ClassificationReport
 from mien.evaluation.metrics import Floats
+from mien.reports.drawing import COLOURS, MUTED, check_plot, figure_and_axes, new_figure, percent, plain, png, save
+from mien.reports.drawing import plain_axes as _axes
 
 __all__ = [
     "check_plot",

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mien.evaluation.identification import AtThreshold, IdentificationReport, Rate
-from mien.evaluation.report_pages import (
-    Rows,
-    escaped,
-    html_list,
-    html_page,
-    html_pictures,
-    html_table,
-    markdown,
-    markdown_table,
-)
+from mien.evaluation.report_pages import Rows, markdown, markdown_table
 from mien.ops.files import printable
+from mien.reports.pages import escaped, html_list, html_page, html_pictures, html_table
 
 COLUMNS = ("Threshold", "Similarity", "FPIR", "FNIR")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mien.evaluation._drawing import COLOURS, MUTED, check_plot, figure_and_axes, percent, plain, png, save
 from mien.evaluation.identification import RATES, IdentificationReport
+from mien.reports.drawing import COLOURS, MUTED, check_plot, figure_and_axes, percent, plain, png, save
 
 __all__ = ["check_plot", "plot_cmc", "plot_det", "report_pictures"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mien.evaluation._drawing import COLOURS, MUTED, check_plot, figure_and_axes, percent
-from mien.evaluation._drawing import save as _save
 from mien.evaluation.metrics import FALSE_MATCH_RATES, Floats, Roc, measurable
 from mien.evaluation.verification import VerificationReport
+from mien.reports.drawing import COLOURS, MUTED, check_plot, figure_and_axes, percent
+from mien.reports.drawing import save as _save
 
 __all__ = ["check_plot", "plot_roc", "plot_similarities"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.evaluation._drawing import COLOURS, MUTED, figure_and_axes, percent, plain, save
 from mien.evaluation.quality import QualityReport
+from mien.reports.drawing import COLOURS, MUTED, figure_and_axes, percent, plain, save
 
 
 def plot_discard(report: QualityReport, path: Path) -> None:

@@ -6,7 +6,6 @@ of classes, files and models come from outside: each is escaped where it is writ
 
 from __future__ import annotations
 
-import base64
 import html
 import math
 import re
@@ -15,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from mien.evaluation.classification import COVERAGES, ClassificationReport
 from mien.evaluation.expression import ExpressionReport
 from mien.ops.files import printable
+from mien.reports.pages import escaped, html_list, html_page, html_pictures, html_table
 
 _MOST_LISTED = 50  # unreadable pictures
 _MOST_MATRIX = 20  # classes up to which the confusion matrix is printed as a table
@@ -150,32 +150,6 @@ def to_html(report: ExpressionReport, pictures: Mapping[str, bytes] | None = Non
     return html_page(about(report), body)
 
 
-def html_page(title: str, body: Sequence[str]) -> str:
-    """One file that needs nothing else."""
-    return _PAGE.format(title=escaped(title), style=_STYLE, body="\n".join(body))
-
-
-def html_pictures(pictures: Mapping[str, bytes]) -> list[str]:
-    """PNG files, held in the page, under what they show."""
-    held = {escaped(what): base64.b64encode(picture).decode("ascii") for what, picture in pictures.items()}
-    return [f'<h2>{what}</h2><img alt="{what}" src="data:image/png;base64,{data}">' for what, data in held.items()]
-
-
-def escaped(text: str) -> str:
-    """Text that HTML shows as it is."""
-    return html.escape(printable(text), quote=True)
-
-
-def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table; the first column is names, and no columns make no head."""
-    head = f"<thead><tr>{''.join(f'<th>{escaped(column)}</th>' for column in columns)}</tr></thead>" if columns else ""
-    lines = [
-        f'<tr><th scope="row">{escaped(name)}</th>{"".join(f"<td>{escaped(cell)}</td>" for cell in cells)}</tr>'
-        for name, *cells in rows
-    ]
-    return f'<div class="wide"><table>{head}<tbody>{"".join(lines)}</tbody></table></div>'
-
-
 def _html_matrix(figures: ClassificationReport) -> str:
     """Counts on a ground as strong as their share of the row."""
     head = "".join(f"<th>{escaped(label)}</th>" for label in figures.labels)
@@ -191,13 +165,6 @@ def _cell(count: int, share: float) -> str:
     return f'<td style="background:rgba(0,114,178,{0.75 * share:.3f})">{count:,}</td>'
 
 
-def html_list(title: str, lines: Sequence[str]) -> list[str]:
-    """Lines under a title; nothing without lines."""
-    if not lines:
-        return []
-    return [f"<h2>{escaped(title)}</h2>", f"<ul>{''.join(f'<li>{escaped(line)}</li>' for line in lines)}</ul>"]
-
-
 def _matrix(figures: ClassificationReport) -> list[tuple[str, ...]]:
     rows = zip(figures.labels, figures.confusion.tolist(), strict=True)
     return [(printable(label), *(f"{count:,}" for count in row)) for label, row in rows]
@@ -211,36 +178,3 @@ def _unreadable(report: ExpressionReport) -> list[str]:
 
 def _supported(figures: ClassificationReport) -> str:
     return f"{len(figures.labels) - len(figures.lacking):,}"
-
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d8dee4; --soft: #667; --link: #0072b2; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --paper: #14171b; --line: #333a42; --soft: #9aa4af; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-small { color: var(--soft); } .big { font-size: 2.5rem; font-weight: 600; margin: .5rem 0; }
-.big small { font-size: 1rem; font-weight: 400; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child { text-align: left; font-weight: 500; white-space: pre-wrap; } thead th { color: var(--soft); }
-.matrix th, .matrix td { padding: .3rem .45rem; font-size: .875rem; }
-img { display: block; width: 100%; max-width: 44rem; border-radius: .5rem; background: #fff; padding: .5rem; }
-"""
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""

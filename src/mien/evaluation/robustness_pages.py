@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mien.evaluation.report_pages import (
-    escaped,
-    html_list,
-    html_page,
-    html_pictures,
-    html_table,
-    markdown,
-    markdown_table,
-)
+from mien.evaluation.report_pages import markdown, markdown_table
 from mien.evaluation.robustness import WITHIN, Figures, RobustnessReport
 from mien.ops.degrade import KINDS
 from mien.ops.files import printable
+from mien.reports.pages import escaped, html_list, html_page, html_pictures, html_table
 
 Rows = list[tuple[str, ...]]
 

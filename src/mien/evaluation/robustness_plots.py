@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mien.evaluation._drawing import COLOURS, MUTED, check_plot, new_figure, percent, plain, plain_axes, png, save
 from mien.evaluation.robustness import WITHIN, RobustnessReport
 from mien.ops.degrade import KINDS, degrade, eye_distance
 from mien.ops.sheets import Section, contact_sheet
+from mien.reports.drawing import COLOURS, MUTED, check_plot, new_figure, percent, plain, plain_axes, png, save
 from mien.types import FloatArray, ImageArray
 
 __all__ = ["check_plot", "plot_curves", "report_pictures", "sample_sheet"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mien.evaluation._drawing import COLOURS, MUTED, new_figure, plain, plain_axes, save
 from mien.evaluation.temporal import Interval, TemporalReport
+from mien.reports.drawing import COLOURS, MUTED, new_figure, plain, plain_axes, save
 
 _REST_COLOUR = "#DDDDDD"
 _MORE_COLOURS = ("#F0E442", "#000000")

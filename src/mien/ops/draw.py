@@ -54,7 +54,14 @@ _WIDE_FONTS: tuple[str, ...] = (
 _NO_SUCH_CHARACTER = "\U0010fffe"
 
 
-def draw_faces(image: ImageArray, faces: Faces, labels: Sequence[str] | None = None) -> ImageArray:
+def draw_faces(
+    image: ImageArray,
+    faces: Faces,
+    labels: Sequence[str] | None = None,
+    *,
+    colours: Sequence[int] | None = None,
+    points: bool = True,
+) -> ImageArray:
     """Draw boxes, landmarks and labels on a copy of the picture.
 
     A label stands above its box where it fits, otherwise below or beside it; it stays inside the picture and
@@ -64,18 +71,24 @@ def draw_faces(image: ImageArray, faces: Faces, labels: Sequence[str] | None = N
         image: (H, W, 3) uint8 RGB.
         faces: boxes and landmarks in pixels of `image`.
         labels: one text per face ("" for none); without it the scores are shown.
+        colours: a number per face, such as that of its track: faces with one number have one colour; by default they
+            follow the order of the faces.
+        points: whether to draw the landmarks.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
 
     Raises:
-        ValueError: as many labels as faces are needed.
+        ValueError: as many labels, and colours, as faces are needed.
     """
     texts = [f"{score:.2f}" for score in faces.scores] if labels is None else list(labels)
     if len(texts) != len(faces):
         raise ValueError(f"{len(texts)} labels for {len(faces)} faces")
+    if colours is not None and len(colours) != len(faces):
+        raise ValueError(f"{len(colours)} colours for {len(faces)} faces")
     canvas = Image.fromarray(np.ascontiguousarray(image))
-    marks = [_mark(faces[i], i, canvas.size) for i in range(len(faces))]
+    numbers = range(len(faces)) if colours is None else colours
+    marks = [_mark(faces[i], number, canvas.size, points=points) for i, number in enumerate(numbers)]
     # Small faces last: they are not hidden under the frame of a large one.
     for mark in sorted(marks, key=lambda mark: -mark.side):
         _draw_frame(canvas, mark)
@@ -95,14 +108,14 @@ class _Mark:
     font_size: float
 
 
-def _mark(face: Faces, index: int, size: tuple[int, int]) -> _Mark:
+def _mark(face: Faces, index: int, size: tuple[int, int], *, points: bool) -> _Mark:
     width, height = size
     x1, y1, x2, y2 = np.clip(face.boxes[0], 0, [width, height, width, height]).tolist()
     side = math.sqrt(max(x2 - x1, 1) * max(y2 - y1, 1))
     unit = math.sqrt(width * height) / 1000  # 1 in a picture of one megapixel
     return _Mark(
         box=(x1, y1, x2, y2),
-        points=tuple((float(x), float(y)) for x, y in face.landmarks[0]),
+        points=tuple((float(x), float(y)) for x, y in face.landmarks[0]) if points else (),
         colour=_COLOURS[index % len(_COLOURS)],
         side=side,
         line=round(min(max(side * 0.014, 1.5 * unit, 1.0), max(4.0 * unit, 1.5))),
