@@ -321,6 +321,7 @@ def cut(network: GraphNetwork, found: Sequence[Link], keep: dict[str, npt.NDArra
             norm.weight, norm.bias = nn.Parameter(norm.weight[stay]), nn.Parameter(norm.bias[stay])
             norm.running_mean = None if norm.running_mean is None else norm.running_mean[stay]
             norm.running_var = None if norm.running_var is None else norm.running_var[stay]
+    network.lay_out()
 
 
 def _parted(crops: ImageArray, options: PruneOptions) -> tuple[ImageArray, ImageArray]:
