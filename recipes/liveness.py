@@ -1,0 +1,203 @@
+"""Liveness on simulated people and scripted attacks: APCER and BPCER as docs/liveness.md has them.
+
+    python recipes/liveness.py people --data ../shared/data --cache DIR     # photographs that can be animated, and how many
+    python recipes/liveness.py clips --cache DIR                            # films them, and what the networks see in them
+    python recipes/liveness.py trials --cache DIR                           # 200 random attempts of each kind
+    python recipes/liveness.py pixels --cache DIR                           # a few attempts from pixels, end to end
+    python recipes/liveness.py signs --data ../shared/data --cache DIR      # passive signs on real photographs
+
+`people` and `clips` go on where they were interrupted. Clips are seen by the real networks once; a trial puts clips one
+behind the other as the judge asks, so that 200 trials of twenty kinds take minutes. What a trial cannot show, since its
+frames are cut together, is the tracker's work: all frames carry the same track number, which favours attacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import zipfile
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mien import FaceAnalyzer, load_image
+from mien.liveness.challenge import ACTIONS
+from mien.liveness.levels import baseline_of, levels
+from mien.liveness.observing import TASKS, observe
+from mien.ops.atomic import write_whole, written_whole
+from tests.liveness import filming, trials
+from tests.liveness.acting import Actor, Face, act, Manner
+
+TRIALS = 200
+PEOPLE, ATTACKED = 24, 12
+say = sys.stdout.write
+
+
+# --- Photographs
+
+
+def find_people(data: Path, cache: Path) -> None:
+    """people/N.npz: a picture at rest that can be animated, landmarks, embeddings of other pictures of the person."""
+    folder = cache / "people"
+    folder.mkdir(parents=True, exist_ok=True)
+    analyzer = FaceAnalyzer(only=TASKS, size=256, threads=1).load()
+    counts = Counter[str](json.loads((cache / "counts.json").read_text()) if (cache / "counts.json").exists() else {})
+    done = set(json.loads((cache / "done.json").read_text())) if (cache / "done.json").exists() else set()
+    with zipfile.ZipFile(data / "lfw_dev.zip") as archive:
+        names = defaultdict(list)
+        for path in sorted(archive.namelist()):
+            if path.endswith(".jpg"):
+                names[path.split("/")[-2]].append(path)
+        for name in sorted(names):
+            paths = names[name]
+            if not 3 <= len(paths) <= 12 or name in done or len(list(folder.glob("*.npz"))) >= PEOPLE:
+                continue
+            images = [load_image(archive.read(path)) for path in paths[:6]]
+            _add_person(analyzer, images, folder, counts)
+            done.add(name)
+            write_whole(cache / "done.json", json.dumps(sorted(done)))
+            write_whole(cache / "counts.json", json.dumps(counts))
+            say(f"{len(list(folder.glob('*.npz')))} people, {dict(counts)}\n")
+
+
+def _add_person(analyzer: FaceAnalyzer, images: list[Any], folder: Path, counts: Counter[str]) -> None:
+    faces = [analyzer(image).largest() for image in images]
+    smiling = [i for i, f in enumerate(faces) if len(f) and _happy(f) > 0.8 and abs(f.poses.yaw[0]) < 15]
+    for i, (image, face) in enumerate(zip(images, faces, strict=True)):
+        others = [f.embeddings[0] for k, f in enumerate(faces) if k != i and len(f)]
+        if len(others) < 2 or not _calm(face):
+            continue
+        counts["calm"] += 1
+        actor = Actor(image, face.landmarks[0])
+        shows = _shows(analyzer, actor)
+        counts.update(shows)
+        if len(shows) < len(ACTIONS):
+            continue
+        counts["all"] += 1
+        smile = Actor(images[smiling[0]], faces[smiling[0]].landmarks[0]).photo if smiling else actor.render(Face(smile=1.1))
+        n = len(list(folder.glob("*.npz")))
+        with written_whole(folder / f"{n:03}.npz") as path, path.open("wb") as file:
+            np.savez(
+                file, image=image, landmarks=face.landmarks[0], others=np.stack(others), smiling=smile, real=bool(smiling)
+            )
+        return
+
+
+def _happy(face: Any) -> float:
+    return float(face.expressions.scores[0, face.expressions.labels.index("happiness")])
+
+
+def _calm(face: Any) -> bool:
+    return (
+        len(face) == 1 and _happy(face) < 0.4 and face.mouths.open[0] < 0.4 and abs(face.poses.yaw[0]) < 10
+        and abs(face.poses.roll[0]) < 12 and min(face.eyes.left[0], face.eyes.right[0]) > 0.8
+        and face.qualities.score[0] > 0.85 and not face.qualities.advice[0]
+    )  # fmt: skip
+
+
+def _shows(analyzer: FaceAnalyzer, actor: Actor) -> list[str]:
+    """The actions that networks see in this photograph when it does them."""
+    watcher = _StillWatcher(analyzer)
+    rest = watcher(actor.render(Face()))
+    if rest is None:
+        return []
+    baseline = baseline_of([rest])
+    seen = []
+    for action in ACTIONS:
+        look = watcher(actor.render(act(action, 1.0, Manner(1e-9, 99.0))))
+        if look is not None and levels(look, baseline)[action] >= 1.0:
+            seen.append(action)
+    return seen
+
+
+class _StillWatcher:
+    def __init__(self, analyzer: FaceAnalyzer) -> None:
+        self._analyzer = analyzer
+
+    def __call__(self, image: Any) -> Any:
+        faces = self._analyzer(image)
+        there = np.ones(len(faces), np.bool_)
+        moment = filming.SimpleNamespace(faces=faces, seen=there, ids=there.astype(np.int64), embedded=there)
+        return observe(filming.SimpleNamespace(time=0.0, image=image), moment).look
+
+
+# --- Clips
+
+
+def film(cache: Path) -> None:
+    """clips/N/NAME.npz for every person, and for some of them every attack."""
+    watcher = filming.Watcher()
+    people = sorted((cache / "people").glob("*.npz"))
+    for n, path in enumerate(people):
+        with np.load(path) as kept:
+            actor = Actor(kept["image"], kept["landmarks"])
+            smiling = kept["smiling"]
+        folder = cache / "clips" / path.stem
+        films = _films(actor, smiling, n, people, attacks=n < ATTACKED)
+        for name, make in films:
+            _watch(watcher, folder, name, make)
+        say(f"{path.stem}\n")
+        sys.stdout.flush()
+
+
+def _films(actor: Actor, smiling: Any, n: int, people: list[Path], *, attacks: bool) -> Any:
+    """Names and films; rendering is cheap beside seeing, so all are rendered."""
+    live = list(filming.film_person(actor, n))
+    yield from live
+    if not attacks:
+        return
+    with np.load(people[(n + 1) % len(people)]) as kept:
+        room = Actor(kept["image"], kept["landmarks"]).photo[::-1]
+    prints = filming.Prints(actor, smiling, room)
+    yield from filming.film_attacks(prints, 1000 + n)
+    random = np.random.default_rng(2000 + n)
+    for name, pictures in live:
+        yield f"screen/{name}", filming.on_screen(pictures[:60], room, random)
+
+
+def _watch(watcher: Any, folder: Path, name: str, pictures: Any) -> None:
+    path = folder / f"{name}.npz"
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = filming.to_arrays(watcher.watch(pictures))
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+# --- Trials
+
+
+def run_trials(cache: Path, *, n: int, only: str | None) -> None:
+    """trials.json: how each kind fared."""
+    told = trials.run(cache, n=n, only=only)
+    for kind, row in told.items():
+        say(f"{kind:24} accepted {row['accepted']:4} of {row['n']:4}   {row['reasons']}\n")
+    if only is None:
+        write_whole(cache / "trials.json", json.dumps(told, indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("people", "clips", "trials", "pixels", "signs"))
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=TRIALS)
+    parser.add_argument("--only")
+    asked = parser.parse_args()
+    if asked.what == "people":
+        find_people(asked.data, asked.cache)
+    elif asked.what == "clips":
+        film(asked.cache)
+    elif asked.what == "trials":
+        run_trials(asked.cache, n=asked.n, only=asked.only)
+
+
+if __name__ == "__main__":
+    main()
