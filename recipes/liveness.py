@@ -35,7 +35,7 @@ from tests.liveness import filming, trials
 from tests.liveness.acting import Actor, Face, act, Manner
 
 TRIALS = 200
-PEOPLE, ATTACKED = 24, 12
+PEOPLE, ATTACKED = 20, 8
 say = sys.stdout.write
 
 

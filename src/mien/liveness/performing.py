@@ -41,7 +41,7 @@ class Timing:
     reaction: float = 0.15
     window: float = 5.0
     held: float = 0.15
-    shut: float = 0.15
+    shut: float = 0.25
     longest_shut: float = 2.5
     onset: float = 0.12
     begun: float = 0.5
