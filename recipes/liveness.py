@@ -1,7 +1,8 @@
 """Liveness on simulated people and scripted attacks: APCER and BPCER as docs/liveness.md has them.
 
-    python recipes/liveness.py people --data ../shared/data --cache DIR     # photographs that can be animated, and how many
-    python recipes/liveness.py clips --cache DIR                            # films them, and what the networks see in them
+    python recipes/liveness.py people --data ../shared/data --cache DIR     # photographs that can be animated
+    python recipes/liveness.py clips --cache DIR                            # films them; what networks see in them
+    python recipes/liveness.py attacks --cache DIR                          # the same of attacks
     python recipes/liveness.py trials --cache DIR                           # 200 random attempts of each kind
     python recipes/liveness.py pixels --cache DIR                           # a few attempts from pixels, end to end
     python recipes/liveness.py signs --data ../shared/data --cache DIR      # passive signs on real photographs
@@ -14,28 +15,31 @@ frames are cut together, is the tracker's work: all frames carry the same track 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 import zipfile
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.liveness import filming, trials
+from tests.liveness.acting import WIDTH, Actor, Face, Manner, Shown, act, camera
 
 from mien import FaceAnalyzer, load_image
 from mien.liveness.challenge import ACTIONS
 from mien.liveness.levels import baseline_of, levels
 from mien.liveness.observing import TASKS, observe
+from mien.liveness.signs import look_for_signs
 from mien.ops.atomic import write_whole, written_whole
-from tests.liveness import filming, trials
-from tests.liveness.acting import Actor, Face, act, Manner
 
 TRIALS = 200
-PEOPLE, ATTACKED = 20, 8
+PEOPLE, ATTACKED = 16, 5
 say = sys.stdout.write
 
 
@@ -80,11 +84,20 @@ def _add_person(analyzer: FaceAnalyzer, images: list[Any], folder: Path, counts:
         if len(shows) < len(ACTIONS):
             continue
         counts["all"] += 1
-        smile = Actor(images[smiling[0]], faces[smiling[0]].landmarks[0]).photo if smiling else actor.render(Face(smile=1.1))
+        smile = (
+            Actor(images[smiling[0]], faces[smiling[0]].landmarks[0]).photo
+            if smiling
+            else actor.render(Face(smile=1.1))
+        )
         n = len(list(folder.glob("*.npz")))
         with written_whole(folder / f"{n:03}.npz") as path, path.open("wb") as file:
             np.savez(
-                file, image=image, landmarks=face.landmarks[0], others=np.stack(others), smiling=smile, real=bool(smiling)
+                file,
+                image=image,
+                landmarks=face.landmarks[0],
+                others=np.stack(others),
+                smiling=smile,
+                real=bool(smiling),
             )
         return
 
@@ -130,34 +143,27 @@ class _StillWatcher:
 # --- Clips
 
 
-def film(cache: Path) -> None:
-    """clips/N/NAME.npz for every person, and for some of them every attack."""
+def film(cache: Path, *, attacks: bool) -> None:
+    """clips/N/NAME.npz: every person, or every attack on some of them."""
     watcher = filming.Watcher()
     people = sorted((cache / "people").glob("*.npz"))
-    for n, path in enumerate(people):
+    for n, path in enumerate(people[: ATTACKED if attacks else None]):
         with np.load(path) as kept:
             actor = Actor(kept["image"], kept["landmarks"])
             smiling = kept["smiling"]
-        folder = cache / "clips" / path.stem
-        films = _films(actor, smiling, n, people, attacks=n < ATTACKED)
-        for name, make in films:
-            _watch(watcher, folder, name, make)
+        for name, pictures in _attacks(actor, smiling, n, people) if attacks else filming.film_person(actor, n):
+            _watch(watcher, cache / "clips" / path.stem, name, pictures)
         say(f"{path.stem}\n")
         sys.stdout.flush()
 
 
-def _films(actor: Actor, smiling: Any, n: int, people: list[Path], *, attacks: bool) -> Any:
-    """Names and films; rendering is cheap beside seeing, so all are rendered."""
-    live = list(filming.film_person(actor, n))
-    yield from live
-    if not attacks:
-        return
+def _attacks(actor: Actor, smiling: Any, n: int, people: list[Path]) -> Any:
+    """Names and films; rendering is cheap beside seeing."""
     with np.load(people[(n + 1) % len(people)]) as kept:
         room = Actor(kept["image"], kept["landmarks"]).photo[::-1]
-    prints = filming.Prints(actor, smiling, room)
-    yield from filming.film_attacks(prints, 1000 + n)
+    yield from filming.film_attacks(filming.Prints(actor, smiling, room), 1000 + n)
     random = np.random.default_rng(2000 + n)
-    for name, pictures in live:
+    for name, pictures in filming.film_person(actor, n):
         yield f"screen/{name}", filming.on_screen(pictures[:60], room, random)
 
 
@@ -169,6 +175,47 @@ def _watch(watcher: Any, folder: Path, name: str, pictures: Any) -> None:
     arrays = filming.to_arrays(watcher.watch(pictures))
     with written_whole(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
+
+
+# --- Passive signs
+
+
+def look_at_signs(data: Path, cache: Path, n: int) -> None:
+    """signs.json: what is seen in photographs, and in the same shown as prints and on screens, to the edge and not."""
+    analyzer = FaceAnalyzer(only=("detect",), size=256, threads=1).load()
+    random = np.random.default_rng(0)
+    rows = defaultdict(list)
+    with zipfile.ZipFile(data / "lfw_dev.zip") as archive:
+        paths = sorted(path for path in archive.namelist() if path.endswith(".jpg"))
+        chosen = [paths[i] for i in random.permutation(len(paths))[: n + 1]]
+        images = [load_image(archive.read(path)) for path in chosen]
+    for image, room in pairwise(images):
+        face = analyzer(image).largest()
+        if not len(face):
+            continue
+        photo = Actor(image, face.landmarks[0]).photo
+        shown = {"print": Shown(room_of(room)), "screen": Shown(room_of(room), screen=True)}
+        shown["screen, rim out of sight"] = Shown(room_of(room), screen=True, size=1.2)
+        pictures = {"photograph": camera(photo.astype(np.float64), random)}
+        pictures.update({name: camera(show(photo), random) for name, show in shown.items()})
+        for name, picture in pictures.items():
+            found = analyzer(picture).largest()
+            if len(found):
+                grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+                signs = look_for_signs(grey, found.landmarks[0])
+                rows[name].append((signs.moire, signs.sides))
+    told = {}
+    for name, values in rows.items():
+        moire, sides = np.array(values).T
+        quantiles = np.quantile(moire, (0.01, 0.05, 0.5, 0.95, 0.99, 1))
+        shares = np.bincount(sides.astype(int), minlength=5) / len(sides)
+        told[name] = {"n": len(values), "moire": quantiles.round(2).tolist(), "sides": shares.round(4).tolist()}
+        say(f"{name:26} n {len(values)} moire {told[name]['moire']} sides {told[name]['sides']}\n")
+    write_whole(cache / "signs.json", json.dumps(told, indent=1))
+
+
+def room_of(image: Any) -> Any:
+    return cv2.resize(image, (WIDTH, WIDTH))
 
 
 # --- Trials
@@ -185,7 +232,7 @@ def run_trials(cache: Path, *, n: int, only: str | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("people", "clips", "trials", "pixels", "signs"))
+    parser.add_argument("what", choices=("people", "clips", "attacks", "trials", "pixels", "signs"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--n", type=int, default=TRIALS)
@@ -193,8 +240,10 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.what == "people":
         find_people(asked.data, asked.cache)
-    elif asked.what == "clips":
-        film(asked.cache)
+    elif asked.what in ("clips", "attacks"):
+        film(asked.cache, attacks=asked.what == "attacks")
+    elif asked.what == "signs":
+        look_at_signs(asked.data, asked.cache, asked.n)
     elif asked.what == "trials":
         run_trials(asked.cache, n=asked.n, only=asked.only)
 

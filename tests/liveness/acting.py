@@ -25,7 +25,7 @@ DEEP = 0.9  # of the ellipsoid
 
 @dataclass(frozen=True)
 class Face:
-    """What a face does: yaw in degrees (above 0: to the right of the picture), the others from 0 to 1, shifts in pixels."""
+    """What a face does: yaw in degrees (above 0: to the right of the picture), shifts in pixels, the others 0 to 1."""
 
     yaw: float = 0.0
     smile: float = 0.0
@@ -49,9 +49,7 @@ class Actor:
         points = np.asarray(landmarks, np.float64)
         scale = eyes / np.linalg.norm(points[1] - points[0])
         centre = points.mean(axis=0)
-        to_frame = np.array(
-            [[scale, 0, WIDTH / 2 - scale * centre[0]], [0, scale, HEIGHT * 0.5 - scale * centre[1]]]
-        )
+        to_frame = np.array([[scale, 0, WIDTH / 2 - scale * centre[0]], [0, scale, HEIGHT * 0.5 - scale * centre[1]]])
         how = {"flags": cv2.INTER_AREA if scale < 0.7 else cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
         soft = cv2.GaussianBlur(image, (0, 0), 0.4 / scale) if scale < 0.7 else image
         self.photo = cv2.warpAffine(soft, to_frame, (WIDTH, HEIGHT), **how)  # type: ignore[call-overload]
@@ -83,7 +81,9 @@ class Actor:
         lash, at = self._unshut(at, face.shut)
         source = self._to_frame(at).reshape(HEIGHT // 2, WIDTH // 2, 2).astype(np.float32)
         maps = cv2.resize(source, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
-        frame = cv2.remap(self.photo, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
+        frame = cv2.remap(self.photo, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(
+            np.float32
+        )
         if face.mouth > 0:
             frame = _painted(frame, *self._inside_of_mouth(inner))
         if face.shut > 0:
@@ -117,8 +117,8 @@ class Actor:
         out = at.copy()
         for corner, side in zip(self._corners, (-1.0, 1.0), strict=True):
             pulls = (
-                (corner + (side * 0.14, -0.10), (side * 0.15, -0.13), 0.26),
-                (corner + (side * 0.32, -0.38), (side * 0.05, -0.07), 0.25),
+                (corner + np.array([side * 0.14, -0.10]), (side * 0.15, -0.13), 0.26),
+                (corner + np.array([side * 0.32, -0.38]), (side * 0.05, -0.07), 0.25),
                 (np.array([side * 0.5, 0.17]), (0.0, -0.05), 0.16),
             )
             for centre, pull, width in pulls:
@@ -198,7 +198,8 @@ class Nature:
         random = np.random.default_rng(seed)
         self._strength = strength
         self._waves = [
-            [(random.uniform(0.12, 1.1), random.uniform(0, 2 * np.pi), random.normal()) for _ in range(5)] for _ in range(4)
+            [(random.uniform(0.12, 1.1), random.uniform(0, 2 * np.pi), random.normal()) for _ in range(5)]
+            for _ in range(4)
         ]
         blinks = np.cumsum(random.gamma(4.0, 1.0, 60))
         self._blinks = blinks[blinks < 120]
@@ -211,7 +212,12 @@ class Nature:
         near = np.abs(self._blinks - time).min(initial=9.0)
         shut = max(face.shut, float(np.clip(1.6 - near / 0.08, 0, 1))) if blinks else face.shut
         return replace(
-            face, dx=face.dx + 0.5 * dx, dy=face.dy + 0.35 * dy, yaw=face.yaw + 0.35 * yaw, gain=1 + 0.008 * light, shut=shut
+            face,
+            dx=face.dx + 0.5 * dx,
+            dy=face.dy + 0.35 * dy,
+            yaw=face.yaw + 0.35 * yaw,
+            gain=1 + 0.008 * light,
+            shut=shut,
         )
 
 
@@ -278,8 +284,15 @@ class Shown:
         self._rim = 255.0 if not screen else 12.0
 
     def __call__(
-        self, picture: Image, *, move: tuple[float, float] = (0, 0), angle: float = 0, zoom: float = 1,
-        tilt: float = 0, bend: float = 0, gain: float = 1,
+        self,
+        picture: Image,
+        *,
+        move: tuple[float, float] = (0, 0),
+        angle: float = 0,
+        zoom: float = 1,
+        tilt: float = 0,
+        bend: float = 0,
+        gain: float = 1,
     ) -> Floats:
         """What the lens sees, float (256, 256, 3), before the sensor; angles in degrees, tilt about the upright axis.
 

@@ -29,7 +29,7 @@ def manner(random: np.random.Generator) -> Manner:
     return Manner(rise, hold, fall, random.uniform(0.95, 1.15))
 
 
-def film_person(actor: Actor, seed: int, *, idle: float = 8.0) -> Films:
+def film_person(actor: Actor, seed: int, *, idle: float = 6.0) -> Films:
     """A living person: `idle`, and one clip for each action; sensor noise and sway."""
     random = np.random.default_rng(seed)
     nature = Nature(seed)
@@ -71,7 +71,11 @@ def _tremor(random: np.random.Generator) -> Nature:
 
 
 def _held(
-    prints: Prints, random: np.random.Generator, pictures: Sequence[Image], *, moves: Sequence[Mapping[str, Any]] | None = None
+    prints: Prints,
+    random: np.random.Generator,
+    pictures: Sequence[Image],
+    *,
+    moves: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[Image]:
     """Pictures one after the other, printed and held in a hand that trembles."""
     shown, tremor = Shown(prints.room), _tremor(random)
@@ -87,7 +91,7 @@ def _printed(prints: Prints, random: np.random.Generator) -> Films:
     neutral = prints.actor.render(Face())
     n = 24
     wave = [bump(k / RATE, 0.6, 0.5, 0.6) for k in range(n)]
-    yield "print/idle", _held(prints, random, [neutral] * 36)
+    yield "print/idle", _held(prints, random, [neutral] * 24)
     moved = [{"move": (16 * w, -6 * w), "angle": 9 * w} for w in wave]
     yield "print/moved", _held(prints, random, [neutral] * n, moves=moved)
     yield "print/zoomed", _held(prints, random, [neutral] * n, moves=[{"zoom": 1 + 0.35 * w} for w in wave])
@@ -153,7 +157,7 @@ def on_screen(pictures: Sequence[Image], room: Image, random: np.random.Generato
 
 
 class Watcher:
-    """Sees films as mien does: the detector in every frame, everything that liveness asks for, an embedding now and then.
+    """Sees films as mien does: the detector and all that liveness asks for in every frame, embeddings now and then.
 
     Track numbers are all 1, as if no tracker noticed anything: the worst that attacks can hope for.
     """

@@ -50,12 +50,14 @@ class Puppet:
         points = landmarks(self.yaw, flat=self.flat) + self.random.normal(0, 0.25, (5, 2)).astype(np.float32)
         turned = min(abs(self.yaw) / 60, 1.0)
         patch = (_PATCH * (1 - turned) + _OTHER * turned + self.random.normal(0, 0.05, (16, 16))).astype(np.float32)
-        thumb = (128 + 10 * np.sin(np.arange(1024) + time).reshape(32, 32) + self.random.normal(0, 0.3, (32, 32)))
+        thumb = 128 + 10 * np.sin(np.arange(1024) + time).reshape(32, 32) + self.random.normal(0, 0.3, (32, 32))
         look = Look(
             self.track, points, self.yaw, 0.0, 0.0, self.happiness, self.eyes, self.mouth, self.quality, self.advice,
             patch, self.embedding,
         )  # fmt: skip
-        return Observation(time, thumb.astype(np.float32), self.random.bytes(32), look if self.there else None, self.second)
+        return Observation(
+            time, thumb.astype(np.float32), self.random.bytes(32), look if self.there else None, self.second
+        )
 
 
 _PATCH = np.random.default_rng(1).normal(0, 1, (16, 16))
@@ -82,6 +84,7 @@ def ramp(time: float, begin: float, rise: float = 0.3, hold: float = 0.5) -> flo
     return float(np.clip(min((time - begin) / rise, (begin + 2 * rise + hold - time) / rise), 0, 1))
 
 
+Change = Callable[[Observation], Observation | None]
 Play = Callable[[Puppet, Status, float], None]
 """Changes the puppet before a frame: what is asked, and the time."""
 
@@ -109,7 +112,7 @@ def asking(*actions: Action, pause: float = 0.6) -> Challenge:
 
 def play(
     challenge: Challenge, how: Play, *, puppet: Puppet | None = None, seconds: float = 60.0, rate: float = RATE,
-    limits: Limits | None = None, timing: Timing | None = None, change: Callable[[Observation], Observation | None] | None = None,
+    limits: Limits | None = None, timing: Timing | None = None, change: Change | None = None,
 ) -> tuple[Status, Judge]:  # fmt: skip
     """Let a puppet play before a judge."""
     puppet = puppet or Puppet()

@@ -69,7 +69,9 @@ def test_a_face_that_is_gone_for_a_while(seconds, reason):
 
 
 def test_another_track():
-    assert changing(lambda seen: replace(seen, look=replace(seen.look, track=2 if seen.time > 2 else 1))) == "another-face"
+    assert (
+        changing(lambda seen: replace(seen, look=replace(seen.look, track=2 if seen.time > 2 else 1))) == "another-face"
+    )
 
 
 def test_another_persons_embeddings():
@@ -98,7 +100,8 @@ def film(n, seed=0, noise=0.3):
     columns = np.arange(32)
     phases = np.cumsum(random.uniform(0.05, 0.25, n))
     return [
-        (128 + 30 * np.sin(columns / 3 + phase) + random.normal(0, noise, (32, 32))).astype(np.float32) for phase in phases
+        (128 + 30 * np.sin(columns / 3 + phase) + random.normal(0, noise, (32, 32))).astype(np.float32)
+        for phase in phases
     ]
 
 

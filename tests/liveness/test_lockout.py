@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_waits_grow_and_have_an_end():
     waits = [wait_after(n) for n in range(200)]
     assert waits[:FREE] == [0.0] * FREE
     assert waits[FREE] == FIRST_WAIT
-    assert all(a <= b for a, b in zip(waits, waits[1:], strict=False))
+    assert all(a <= b for a, b in pairwise(waits))
     assert waits[-1] == LONGEST_WAIT
 
 
@@ -104,7 +105,9 @@ def test_one_attempt_at_a_time(lockout):
         pytest.fail("began")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"failures": -1}', '{"format": "mien lockout 1", "failures": "0"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"failures": -1}', '{"format": "mien lockout 1", "failures": "0"}']
+)
 def test_a_damaged_file_opens_nothing(tmp_path, lockout, content):
     fail(lockout)
     [path] = (tmp_path / "unlock").glob("*.json")

@@ -157,7 +157,7 @@ def _genuine(person: Person, other: Person, random: np.random.Generator, asked: 
 
 
 def _printed(*held: str) -> Callable[..., Script]:
-    """Pictures on paper; `held`: kinds of clips that stand for actions, where there are some; else the print is moved."""
+    """Pictures on paper; `held`: kinds of clips that pass for actions; where there is none the print is moved."""
 
     def script(person: Person, other: Person, random: np.random.Generator, asked: Challenge) -> Script:
         actions = {} if held == ("still",) else dict.fromkeys(ACTIONS, person.clip("print/moved"))
@@ -335,7 +335,10 @@ def run(root: Path, *, n: int, only: str | None = None, limits: Limits | None = 
         chosen = filmed if kind == "genuine" else attacked
         outcomes = []
         for i in range(n):
-            person, other = chosen[i % len(chosen)], filmed[(i + 1 + int(random.integers(len(filmed) - 1))) % len(filmed)]
+            person, other = (
+                chosen[i % len(chosen)],
+                filmed[(i + 1 + int(random.integers(len(filmed) - 1))) % len(filmed)],
+            )
             other = filmed[(filmed.index(person) + 1) % len(filmed)] if other is person else other
             asked = random_challenge(random)
             outcome = attempt(make(person, other, random, asked), asked, person.enrolled, limits or CHOSEN)
@@ -351,7 +354,10 @@ def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     reasons = Counter(outcome.why for outcome in outcomes)
     names = ("largest_jump", "least_alike", "nearest_repeat", "moire_peak", "rim")
     spread = {
-        name: [round(float(q), 3) for q in np.quantile([o.measures.get(name, 0.0) for o in outcomes], (0, 0.05, 0.5, 0.95, 1))]
+        name: [
+            round(float(q), 3)
+            for q in np.quantile([o.measures.get(name, 0.0) for o in outcomes], (0, 0.05, 0.5, 0.95, 1))
+        ]
         for name in names
     }
     return {

@@ -47,7 +47,7 @@ class Limits:
     second: float = 0.3
     alike: float = 0.0
     repeats: int = 6
-    jump: float = 0.9
+    jump: float = 0.3
     jumps: int = 0
     moire: float = 40.0
     sides: int = 5

@@ -24,7 +24,7 @@ from mien.types import FloatArray
 
 __all__ = ["TURN_DEGREES", "Baseline", "baseline_of", "levels", "turn_degrees"]
 
-TURN_DEGREES = 16.0
+TURN_DEGREES = 18.0
 """A turn is done from here on."""
 _LOG_ODDS = 3.0  # an action of the face is done from such a change on
 _HAPPY, _OPEN, _SHUT = 0.5, 0.35, 0.5  # and probabilities of at least this

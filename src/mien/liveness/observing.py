@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -16,7 +16,10 @@ from mien.ops import align
 from mien.ops.quality import THUMB
 from mien.types import Faces, FloatArray, ImageArray
 
-__all__ = ["FrameLike", "Look", "MomentLike", "Observation", "observe"]
+if TYPE_CHECKING:
+    from mien.analyzer import Task
+
+__all__ = ["TASKS", "FrameLike", "Look", "MomentLike", "Observation", "observe"]
 
 SIDE = 32
 """Cells along a side of the thumbnail of a frame."""
@@ -176,7 +179,7 @@ def _look(face: Faces, grey: npt.NDArray[np.uint8], track: int, *, embedded: boo
     )
 
 
-TASKS = ("detect", "pose", "expression", "eyes", "mouth", "embed", "quality")
+TASKS: tuple[Task, ...] = ("detect", "pose", "expression", "eyes", "mouth", "embed", "quality")
 """What an analyzer has to do."""
 
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mien.errors import LivenessError
 from mien.gallery.gallery import Gallery
@@ -29,15 +29,21 @@ from mien.liveness.audit import add_line
 from mien.liveness.challenge import Challenge, draw
 from mien.liveness.guards import Alike, Limits
 from mien.liveness.judge import Judge, Status
-from mien.liveness.lockout import Lockout
+from mien.liveness.lockout import LockedError, Lockout
 from mien.liveness.observing import FrameLike, MomentLike, observe
 from mien.liveness.performing import Timing
 from mien.liveness.reasons import Reason
 from mien.liveness.report import Report
 from mien.liveness.verifying import FMR, Probe, best_probes, probe_of, verify
 
-__all__ = ["Seeing", "Session", "Trial"]
+if TYPE_CHECKING:
+    from mien.analyzer import FaceAnalyzer
+    from mien.models.embedding import FaceEmbedder
 
+__all__ = ["Seeing", "Session", "Trial", "limits_for", "seeing_with"]
+
+_EMBED_EVERY = 0.3
+_SAME_FMR = 1e-2
 _LATE = 3.0  # seconds by which frames may lag behind the clock, or run ahead of it
 
 
@@ -47,6 +53,26 @@ class Seeing(Protocol):
     def feed(self, frame: Any, /) -> MomentLike:
         """The next frame."""
         ...
+
+
+def seeing_with(analyzer: FaceAnalyzer) -> Seeing:
+    """What says what is in the frames of one attempt: every frame is searched for faces, and embedded now and then.
+
+    Args:
+        analyzer: does `observing.TASKS`.
+    """
+    from mien.video.analysis import VideoAnalyzer
+
+    return VideoAnalyzer(analyzer, every=1, embed_every=_EMBED_EVERY)
+
+
+def limits_for(embedder: FaceEmbedder) -> Limits:
+    """The guards' limits: faces of one attempt must be as alike as two pictures of one person.
+
+    Raises:
+        ModelError: nobody has measured the embedder.
+    """
+    return Limits(alike=embedder.threshold(_SAME_FMR))
 
 
 class Trial:
@@ -128,7 +154,8 @@ class Session:
 
     Raises:
         GalleryError: there is no such person.
-        LivenessError: the person has no face in the gallery, or nobody was measured.
+        LivenessError: the person has no face in the gallery.
+        LockedError: too many attempts failed lately.
         ValueError: too many actions are left out.
     """
 
@@ -157,6 +184,9 @@ class Session:
         self._stack = ExitStack()
         self._let_in: Callable[[], None] = lambda: None
         self._entered = False
+        self._lockout = Lockout(gallery.info.id, self._person.id, folder=folder)
+        if not self._rehearsal and (wait := self._lockout.wait()).seconds > 0:
+            raise LockedError(wait)
         self._passed: bool | None = None
         self._report: Report | None = None
 
@@ -192,8 +222,7 @@ class Session:
             raise LivenessError("a session is for one attempt; make a new one")
         self._entered = True
         if not self._rehearsal:  # which costs no failures, and forgives none
-            lockout = Lockout(self._gallery.info.id, self._person.id, folder=self._folder)
-            self._let_in = self._stack.enter_context(lockout.attempt())
+            self._let_in = self._stack.enter_context(self._lockout.attempt())
         return self
 
     def __exit__(

@@ -85,7 +85,7 @@ def _sides(grey: npt.NDArray[np.uint8], centre: FloatArray, eyes: float) -> int:
     lines = cv2.HoughLinesP(edges, 1, np.pi / 180, int(least * 0.6), minLineLength=least, maxLineGap=4)
     if lines is None:
         return 0
-    ends = lines.reshape(-1, 4).astype(np.float64) + (x0, y0, x0, y0)
+    ends = lines.reshape(-1, 4).astype(np.float64) + np.array([x0, y0, x0, y0])
     middle = (ends[:, :2] + ends[:, 2:]) / 2 - centre
     lean = np.degrees(np.arctan2(np.abs(ends[:, 3] - ends[:, 1]), np.abs(ends[:, 2] - ends[:, 0])))
     upright, level = lean > 90 - _STEEP, lean < _STEEP

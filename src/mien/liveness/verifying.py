@@ -13,12 +13,13 @@ from mien.gallery.gallery import Gallery
 from mien.liveness.observing import Look
 from mien.types import FloatArray
 
-__all__ = ["FMR", "Probe", "Verdict", "best_probes", "verify"]
+__all__ = ["FMR", "Probe", "Verdict", "best_probes", "probe_of", "verify"]
 
 FMR = 1e-4
 """The share of other people who would be taken for the person."""
 PROBES = 5
-_FRONTAL = 20.0  # degrees of yaw
+_EITHER = 0.5
+_FRONTAL = 15.0  # degrees of yaw
 _LEAST_QUALITY = 0.5
 _STRICTEST = 1e-6
 
@@ -58,8 +59,9 @@ class Verdict:
 
 
 def probe_of(time: float, look: Look) -> Probe | None:
-    """The probe that a look is, where it was embedded and looks this way."""
-    if look.embedding is None or abs(look.yaw) > _FRONTAL or look.quality < _LEAST_QUALITY:
+    """The probe that a look is, where it was embedded, looks this way and is at rest: actions change a face."""
+    at_rest = look.happiness < _EITHER and look.mouth < _EITHER and look.eyes > _EITHER
+    if look.embedding is None or abs(look.yaw) > _FRONTAL or look.quality < _LEAST_QUALITY or not at_rest:
         return None
     return Probe(time, look.quality, look.embedding)
 
@@ -69,7 +71,8 @@ def best_probes(probes: Sequence[Probe], most: int = PROBES) -> list[Probe]:
     if not probes:
         return []
     middle = (probes[0].time + probes[-1].time) / 2
-    halves = [sorted((p for p in probes if (p.time <= middle) is first), key=lambda p: -p.quality) for first in (1, 0)]
+    early, late = ([p for p in probes if (p.time <= middle) is first] for first in (True, False))
+    halves = [sorted(half, key=lambda p: -p.quality) for half in (early, late)]
     chosen: list[Probe] = []
     while len(chosen) < most and any(halves):
         chosen += [half.pop(0) for half in halves if half]
