@@ -71,11 +71,12 @@ def find_people(data: Path, cache: Path) -> None:
 
 
 def _add_person(analyzer: FaceAnalyzer, images: list[Any], folder: Path, counts: Counter[str]) -> None:
-    faces = [analyzer(image).largest() for image in images]
+    seen = [analyzer(image) for image in images]
+    faces = [found.largest() for found in seen]
     smiling = [i for i, f in enumerate(faces) if len(f) and _happy(f) > 0.8 and abs(f.poses.yaw[0]) < 15]
     for i, (image, face) in enumerate(zip(images, faces, strict=True)):
         others = [f.embeddings[0] for k, f in enumerate(faces) if k != i and len(f)]
-        if len(others) < 2 or not _calm(face):
+        if len(others) < 2 or len(seen[i]) > 1 or not _calm(face):
             continue
         counts["calm"] += 1
         actor = Actor(image, face.landmarks[0])

@@ -56,6 +56,11 @@ class Person:
     def has(self, name: str) -> bool:
         return (self._folder / f"{name}.npz").exists()
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else is in the photograph."""
+        return max(seen.second for seen in self.clip("idle")) < CHOSEN.second / 2
+
     def live(self, prefix: str = "") -> dict[str, Clip]:
         return {action: self.clip(prefix + action) for action in ACTIONS}
 
@@ -324,7 +329,7 @@ def attempt(script: Script, challenge: Challenge, enrolled: Any, limits: Limits)
 def run(root: Path, *, n: int, only: str | None = None, limits: Limits | None = None) -> dict[str, Any]:
     """`n` attempts of each kind; how many were accepted, and the reasons of the others."""
     people = [Person(root, path.stem) for path in sorted((root / "people").glob("*.npz"))]
-    filmed = [person for person in people if all(person.has(a) for a in ("idle", *ACTIONS))]
+    filmed = [person for person in people if all(person.has(a) for a in ("idle", *ACTIONS)) and person.alone]
     attacked = [person for person in filmed if all(person.has(f"screen/{a}") for a in ("idle", *ACTIONS))]
     kinds: dict[str, Callable[..., Script]] = {"genuine": _genuine, **ATTACKS, **HARD}
     told = {}

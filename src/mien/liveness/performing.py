@@ -25,7 +25,7 @@ class Timing:
         held: for which an action must last, at least; a blink is shorter.
         shut: for which eyes must be closed.
         longest_shut: after which that is no blink.
-        onset: that a turn must take from a fifth to four fifths.
+        onset: that a turn must take from a fifth of it on, at least.
         begun: level from which on an action has begun.
         other: level from which on another action is done instead.
         resting: level of all actions below which a face is at rest.
@@ -62,7 +62,8 @@ _LOOKS_LIKE: Mapping[Action, frozenset[Action]] = {
     "turn-right": frozenset({"smile", "open-mouth", "blink"}),
 }
 _SPONTANEOUS = 0.6  # seconds: blinks that nobody asked for are shorter
-_LOW, _HIGH = 0.2, 0.8
+_LOW, _HIGH = 0.2, 1.0
+_STILL = 0.8  # of an action that has reached 1: so much of it has to last
 
 
 class Performance:
@@ -138,7 +139,7 @@ class Performance:
         return "too-early" if early and self._action != "blink" else None  # everybody blinks now and then
 
     def _hold(self, time: float, level: float) -> Reason | None:
-        if level < 1.0:
+        if level < (1.0 if self._reached is None else _STILL):
             self._reached = None
             return None
         if self._reached is None:
