@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from mien.liveness.judge import Status
 from mien.liveness.session import Session, Trial
-from tests.liveness.acting import Actor, Face, Image, Manner, Nature, act
+from tests.liveness.acting import Actor, Face, Image, Manner, Nature, Shown, act, camera
 
 RATE = 10.0
 
@@ -40,17 +40,32 @@ class Alive:
         return self._actor.render(self._nature(doing, time), self._random)
 
 
-def filmed(scene: Scene, status: Callable[[], Status], *, rate: float = RATE, longest: float = 60.0) -> Iterator[Frame]:
-    """Frames, each made when it is asked for."""
-    for k in range(int(longest * rate)):
-        yield Frame(k, k / rate, scene(status(), k / rate))
+class Displayed:
+    """What another scene shows, on a screen held up to the camera."""
+
+    def __init__(self, scene: Scene, shown: Shown, seed: int = 0) -> None:
+        self._scene, self._shown, self._random = scene, shown, np.random.default_rng(seed)
+
+    def __call__(self, status: Status, time: float) -> Image:
+        return camera(self._shown(self._scene(status, time)), self._random)
 
 
-def stage(attempt: Session | Trial, scene: Scene, *, rate: float = RATE) -> Status:
+class Tilted:
+    """A print that is tilted to and fro all the time."""
+
+    def __init__(self, actor: Actor, shown: Shown, seed: int = 0) -> None:
+        self._picture, self._shown, self._random = actor.render(Face()), shown, np.random.default_rng(seed)
+
+    def __call__(self, status: Status, time: float) -> Image:
+        tilt = 45 * np.sin(max(time - 2.0, 0.0))
+        return camera(self._shown(self._picture, tilt=float(tilt)), self._random)
+
+
+def stage(attempt: Session | Trial, scene: Scene, *, rate: float = RATE, longest: float = 60.0) -> Status:
     """Play a scene until the attempt ends."""
     status = Status("baseline", 0)
-    for frame in filmed(scene, lambda: status, rate=rate):
-        status = attempt.feed(frame)
+    for k in range(int(longest * rate)):
+        status = attempt.feed(Frame(k, k / rate, scene(status, k / rate)))
         if status.state == "done":
             break
     return status

@@ -170,9 +170,13 @@ def test_frames_that_outrun_the_clock_are_no_camera(door):
 def test_nobody_is_let_in_who_cannot_be_noted(door):
     audit_path(door.folder).mkdir(parents=True)
     session = door()
-    with pytest.raises(LivenessError, match="nobody is let in"), session:
-        session.feed(black(0.0))
-        session.feed(black(0.0, 1))
+
+    def begin_and_end():
+        with session:
+            session.feed(black(0.0))
+
+    with pytest.raises(LivenessError, match="nobody is let in"):
+        begin_and_end()
     assert not session.report.accepted
 
 
@@ -196,7 +200,8 @@ def test_verification_is_one_to_one_and_strict(people, seer, portrait, astronaut
     who = people.person("Grace").id
     assert verify(people, who, probes([grace] * 3)).same
     assert not verify(people, who, probes([eileen] * 3)).same
-    assert not verify(people, who, probes([grace, eileen, eileen])).same
+    for mixed in ([grace, eileen, eileen], [eileen, grace, grace], [grace, grace, eileen], [grace] * 4 + [eileen] * 2):
+        assert not verify(people, who, probes(mixed)).same
     assert not verify(people, who, []).same
     assert verify(people, who, probes([grace]), fmr=1e-5).threshold > verify(people, who, probes([grace])).threshold
     with pytest.raises(ValueError, match="false match rate"):

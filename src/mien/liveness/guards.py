@@ -49,8 +49,8 @@ class Limits:
     repeats: int = 6
     jump: float = 0.3
     jumps: int = 0
-    moire: float = 40.0
-    sides: int = 5
+    moire: float = 12.5
+    sides: int = 4
     signs: float = 0.5
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mien.errors import LivenessError
-from mien.gallery.decision import match
+from mien.gallery.decision import Rule, match
 from mien.gallery.gallery import Gallery
 from mien.liveness.observing import Look
 from mien.types import FloatArray
 
-__all__ = ["FMR", "Probe", "Verdict", "best_probes", "probe_of", "verify"]
+__all__ = ["FMR", "Probe", "Verdict", "best_probes", "likeness", "probe_of", "verify"]
 
 FMR = 1e-4
 """The share of other people who would be taken for the person."""
@@ -45,7 +45,7 @@ class Verdict:
 
     Attributes:
         same: the answer.
-        similarity: the median over the probes.
+        similarity: see `likeness`.
         threshold: that it had to reach.
         fmr: the false match rate that the threshold stands for.
         probes: how many frames were compared.
@@ -79,11 +79,29 @@ def best_probes(probes: Sequence[Probe], most: int = PROBES) -> list[Probe]:
     return chosen[:most]
 
 
+def likeness(rule: Rule, probes: Sequence[Probe], enrolled: FloatArray) -> float:
+    """The median similarity to a person, of the early probes or of the late ones: whichever is lower.
+
+    Somebody who changes places with another on the way is found at one of both ends.
+
+    Args:
+        rule: of the embedder.
+        probes: at least one.
+        enrolled: (N, D) float32, the person's faces.
+    """
+    embeddings = np.stack([probe.embedding for probe in probes])
+    _, found = match(rule, embeddings, enrolled, np.zeros(len(enrolled), np.int64), 1)
+    times = np.array([probe.time for probe in probes])
+    early = times <= (times.min() + times.max()) / 2
+    sides = (found[side, 0] for side in (early, ~early) if side.any())
+    return min(float(np.quantile(values, 0.5, method="lower")) for values in sides)
+
+
 def verify(gallery: Gallery, person: str, probes: Sequence[Probe], *, fmr: float = FMR) -> Verdict:
     """Compare an attempt with one person.
 
-    The median similarity over the probes has to reach the threshold, and most of the probes must not be answered
-    somebody else's name by the gallery: whoever was said not to be this person (`Gallery.forbid`) is not.
+    `likeness` has to reach the threshold, and most of the probes must not be answered somebody else's name by the
+    gallery: whoever was said not to be this person (`Gallery.forbid`) is not.
 
     Args:
         gallery: has the person.
@@ -107,9 +125,7 @@ def verify(gallery: Gallery, person: str, probes: Sequence[Probe], *, fmr: float
     if not probes:
         return Verdict(False, -1.0, threshold, fmr, 0)
     embeddings = np.stack([probe.embedding for probe in probes])
-    vectors = gallery.vectors(enrolled)
-    _, similarities = match(rule, embeddings, vectors, np.zeros(len(vectors), np.int64), 1)
-    similarity = float(np.median(similarities[:, 0]))
+    similarity = likeness(rule, probes, gallery.vectors(enrolled))
     same = similarity >= threshold
     if same:  # strangers are not looked up: their attempt leaves no search in the gallery's audit trail
         answers = gallery.identify(embeddings, k=1, threshold=threshold)
