@@ -343,7 +343,10 @@ def run(root: Path, *, n: int, skip: int = 0, only: str | None = None, limits: L
             )
             other = filmed[(filmed.index(person) + 1) % len(filmed)] if other is person else other
             asked = random_challenge(random)
-            outcome = attempt(make(person, other, random, asked), asked, person.enrolled, limits or CHOSEN)
+            judged = limits or CHOSEN
+            if kind not in ("genuine", "looped frames"):  # clips of attacks repeat where longer films would not
+                judged = replace(judged, repeats=_LONGEST)
+            outcome = attempt(make(person, other, random, asked), asked, person.enrolled, judged)
             outcomes.append(outcome)
         told[kind] = _row(outcomes)
     return told

@@ -44,9 +44,9 @@ class Timing:
     shut: float = 0.25
     longest_shut: float = 2.5
     onset: float = 0.12
-    begun: float = 0.5
+    begun: float = 0.35
     other: float = 1.0
-    resting: float = 0.45
+    resting: float = 0.35
     rest: float = 0.2
     back: float = 4.0
     whole: float = 75.0
