@@ -88,7 +88,9 @@ def test_command(folders, mien, portrait):
     record_print(folders / "attacks" / "print" / "a.mp4", actor, seconds=2.0)
     (folders / "attacks" / "print" / "torn.mp4").write_bytes(b"no video")
     out = folders / "report.json"
-    done = mien("evaluate", "liveness", folders / "genuine", folders / "attacks", "--json", "--out", out, "--threads", 1)
+    done = mien(
+        "evaluate", "liveness", folders / "genuine", folders / "attacks", "--json", "--out", out, "--threads", 1
+    )
     assert done.returncode == 2, done.stderr  # one could not be read
     told = json.loads(done.stdout)
     assert told == json.loads(out.read_text())
