@@ -44,10 +44,13 @@ class Puppet:
     flat: bool = False
     there: bool = True
     second: float = 0.0
+    scale: float = 1.0
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def at(self, time: float) -> Observation:
-        points = landmarks(self.yaw, flat=self.flat) + self.random.normal(0, 0.25, (5, 2)).astype(np.float32)
+        points = self.scale * landmarks(self.yaw, flat=self.flat) + self.random.normal(0, 0.25, (5, 2)).astype(
+            np.float32
+        )
         turned = min(abs(self.yaw) / 60, 1.0)
         patch = (_PATCH * (1 - turned) + _OTHER * turned + self.random.normal(0, 0.05, (16, 16))).astype(np.float32)
         thumb = 128 + 10 * np.sin(np.arange(1024) + time).reshape(32, 32) + self.random.normal(0, 0.3, (32, 32))

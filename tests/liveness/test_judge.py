@@ -112,6 +112,7 @@ def test_a_turn_that_jumps_is_two_pictures():
         ({"there": False}, "no_face"),
         ({"advice": ("more_light",)}, "more_light"),
         ({"advice": ("again",)}, "again"),
+        ({"scale": 0.3}, "closer"),
     ],
 )
 def test_without_a_calm_clear_view_nothing_is_asked(change, advice):

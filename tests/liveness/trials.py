@@ -177,13 +177,21 @@ def _printed(*held: str) -> Callable[..., Script]:
 def _replayed(person: Person, other: Person, random: np.random.Generator, asked: Challenge) -> Script:
     """The film of an earlier attempt, which asked something else."""
     others = [s for s in sequences(ACTIONS, len(asked.actions)) if s != asked.actions]
-    order = others[int(random.integers(len(others)))]
+    return _tape(person, others[int(random.integers(len(others)))], random)
+
+
+def _tape(person: Person, order: Sequence[str], random: np.random.Generator) -> Script:
     idle = Idle(person.clip("screen/idle"), random)
     frames = [idle() for _ in range(int(random.uniform(1.5, 3.5) * RATE))]
     for action in order:
         frames += person.clip(f"screen/{action}")
         frames += [idle() for _ in range(int(random.uniform(1.0, 2.4) * RATE))]
     return Tape(frames, idle)
+
+
+def _repeated(person: Person, other: Person, random: np.random.Generator, asked: Challenge) -> Script:
+    """The film of an earlier attempt that happened to ask the same, at its own pace."""
+    return _tape(person, asked.actions, random)
 
 
 def _guessed(person: Person, other: Person, random: np.random.Generator, asked: Challenge) -> Script:
@@ -259,6 +267,7 @@ ATTACKS: Mapping[str, Callable[..., Script]] = {
 HARD: Mapping[str, Callable[..., Script]] = {
     "album swapped": _printed("album-swap"),
     "album faded": _printed("album-fade"),
+    "replay, same order": _repeated,
     "screen, every action": _library,
 }
 """Those for which an attacker has a picture or a film of the person doing whatever is asked."""

@@ -213,6 +213,7 @@ class Judge:
 
 _STRAIGHT = 15.0  # degrees of yaw at rest: who is turned already cannot show a turn
 _TILTED = 25.0
+_LEAST_EYES = 24.0  # pixels between them: below, landmarks and lids are too coarse to be judged
 _SMILING, _GAPING, _OPEN = 0.5, 0.5, 0.5
 _NOT_HERE = ("turn_to_camera", "again")  # judged anew: stricter, or by the score alone
 
@@ -223,6 +224,8 @@ def _unfit(observation: Observation) -> tuple[str, ...]:
     if look is None:
         return ("no_face",)
     found = [code for code in look.advice if code not in _NOT_HERE]
+    if look.eye_distance < _LEAST_EYES and "closer" not in found:
+        found.append("closer")
     if abs(look.yaw) > _STRAIGHT or "turn_to_camera" in look.advice:
         found.append("turn_to_camera")
     if abs(look.roll) > _TILTED and "upright" not in found:

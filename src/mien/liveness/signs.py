@@ -19,6 +19,7 @@ __all__ = ["Signs", "look_for_signs"]
 _SIDE = 128  # pixels of the window whose spectrum is looked at
 _LOWEST, _HIGHEST = 0.14, 0.48  # cycles per pixel: below are faces, above is the end
 _AXES = 3  # bins beside the axes: blocks of compression, rows of sensors
+_LEAST_WINDOW = 16  # pixels
 _REACH = 6.0  # eye distances around the face in which a rim is looked for
 _LEAST_SIDE = 2.0  # eye distances that a side of it is long at least
 _STEEP = 12.0  # degrees that a side leans at most
@@ -75,12 +76,11 @@ def _sides(grey: npt.NDArray[np.uint8], centre: FloatArray, eyes: float) -> int:
     """Long straight edges left of, right of, above and below the face."""
     height, width = grey.shape
     reach = _REACH * eyes
-    x0, y0 = (int(max(value - reach, 0)) for value in centre)
-    x1, y1 = int(min(centre[0] + reach, width)), int(min(centre[1] + reach, height))
-    around = cv2.GaussianBlur(grey[y0:y1, x0:x1], (3, 3), 0)
-    if min(around.shape) < 16:
+    x0, x1 = np.clip((centre[0] - reach, centre[0] + reach), 0, width).astype(int)
+    y0, y1 = np.clip((centre[1] - reach, centre[1] + reach), 0, height).astype(int)
+    if min(x1 - x0, y1 - y0) < _LEAST_WINDOW:
         return 0
-    edges = cv2.Canny(around, 60, 150)
+    edges = cv2.Canny(cv2.GaussianBlur(grey[y0:y1, x0:x1], (3, 3), 0), 60, 150)
     least = _LEAST_SIDE * eyes
     lines = cv2.HoughLinesP(edges, 1, np.pi / 180, int(least * 0.6), minLineLength=least, maxLineGap=4)
     if lines is None:
