@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import io
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mien import FaceAnalyzer, Gallery, load_image
 from mien.liveness.lockout import FREE, Lockout
 
 pytest.importorskip("av")
 
-from tests.liveness.acting import Actor
+from tests.liveness.acting import Actor, Shown, camera
 from tests.liveness.recordings import record_person, record_print
+from tests.video.serving import Server
 
 ASKED = {"smile": 2.0, "turn-left": 5.0}
 
@@ -110,3 +114,41 @@ def test_somebody_who_is_not_in_the_gallery(door, mien):
     done = mien("unlock", "Nemo", "--gallery", door / "people.db", "--threads", 1)
     assert done.returncode == 2
     assert b"nobody called" in done.stderr
+
+
+class Camera(Server):
+    """A live stream of a photograph that is held in front of a camera."""
+
+    def __init__(self, actor):
+        super().__init__(fps=12)
+        self._shown, self._picture, self._random = Shown(actor.photo[::-1]), actor.photo, np.random.default_rng(0)
+
+    def next_jpeg(self):
+        self._number += 1
+        sway = (5 * np.sin(self._number / 12), 0.0)
+        file = io.BytesIO()
+        Image.fromarray(camera(self._shown(self._picture, move=sway), self._random)).save(file, "JPEG", quality=90)
+        return file.getvalue()
+
+
+@pytest.mark.slow
+def test_a_print_before_a_live_camera(actor, unlock, tmp_path):
+    with Camera(actor) as live:
+        done = unlock("--source", live.url("stream"), "--json", "--size", "256")
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert told["reason"] in ("not-done", "presentation", "stream"), told
+    assert told["steps"] == 0
+    assert "rehearsal" not in told
+    [line] = (tmp_path / "unlock" / "attempts.jsonl").read_text().splitlines()
+    assert json.loads(line)["nonce"] == told["nonce"]
+    [kept] = (tmp_path / "unlock").glob("*.json")
+    assert json.loads(kept.read_text())["failures"] == 1
+
+
+def test_a_recording_is_no_camera_though_it_comes_over_the_network(door, unlock, tmp_path):
+    with Server({"film.mp4": (door / "print.mp4").read_bytes()}) as server:
+        done = unlock("--source", server.url("film.mp4"))
+    assert done.returncode == 2
+    assert "recording is no camera" in " ".join(done.stderr.decode().replace("│", " ").split())
+    assert not (tmp_path / "unlock" / "attempts.jsonl").exists()

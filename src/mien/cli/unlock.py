@@ -172,16 +172,15 @@ class _Prompter:
         from mien.liveness.challenge import NEUTRAL, TEXTS
         from mien.liveness.reasons import ADVICE
 
-        key = (status.state, status.step, status.action, status.advice)
-        if key == self._said or status.state == "done":
+        if status.state == "done":
             return
-        self._said = key
         if status.action is not None:
-            self._say(TEXTS[status.action], important=True)
-        elif status.advice:
-            self._say(ADVICE[status.advice[0]])
-        elif status.state in ("baseline", "back", "closing"):
-            self._say(NEUTRAL)
+            texts = TEXTS[status.action]
+        else:
+            texts = ADVICE[status.advice[0]] if status.advice else NEUTRAL
+        if texts is not self._said:
+            self._said = texts
+            self._say(texts, important=status.action is not None)
 
     def text(self, texts: Any) -> str:
         """In the languages asked for."""
