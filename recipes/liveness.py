@@ -271,17 +271,25 @@ def play_from_pixels(cache: Path, only: str | None) -> None:
 
 
 def run_trials(cache: Path, *, n: int, only: str | None) -> None:
-    """trials.json: how each kind fared, with passive signs and without them."""
-    told = {}
+    """trials.json: how each kind fared; goes on where it was interrupted.
+
+    Attacks that must be refused are judged without passive signs: these can only refuse more.
+    """
+    kept = cache / "trials.json"
+    told = json.loads(kept.read_text()) if kept.exists() else {}
     alike = registry.records()["dlib-resnet"].calibrations["fast"].thresholds["1e-2"]  # as `limits_for` takes it
     everything = Limits(alike=alike)
-    for name, limits in (("all", everything), ("no passive signs", replace(everything, moire=np.inf, sides=9))):
-        told[name] = trials.run(cache, n=n, skip=LOOKED_AT, only=only, limits=limits)
-        for kind, row in told[name].items():
-            passed = f"accepted {row['accepted']:4} of {row['n']}, alive {row['live']:4}"
-            say(f"{name:18} {kind:24} {passed} {row['reasons']}\n")
-    if only is None:
-        write_whole(cache / "trials.json", json.dumps(told, indent=1))
+    bare = replace(everything, moire=np.inf, sides=9)
+    plan = [("genuine", everything), *((k, bare) for k in trials.ATTACKS)]
+    plan += [(kind, limits) for kind in trials.HARD for limits in (bare, everything)]
+    for kind, limits in plan:
+        name = kind if limits is bare else f"{kind}, all guards"
+        if name in told or (only is not None and only not in name):
+            continue
+        told[name] = row = trials.run(cache, kind, n=n, skip=LOOKED_AT, limits=limits)
+        say(f"{name:32} accepted {row['accepted']:4} of {row['n']}, alive {row['live']:4} {row['reasons']}\n")
+        sys.stdout.flush()
+        write_whole(kept, json.dumps(told, indent=1))
 
 
 def main() -> None:

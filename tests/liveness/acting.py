@@ -8,7 +8,6 @@ or a screen. None of it is a person: docs/liveness.md says what that means for t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -346,7 +345,3 @@ def _place(s: Floats, tilt: float, bend: float) -> tuple[Floats, Floats]:
     else:
         flat_x, flat_z = s, np.zeros_like(s)
     return np.cos(tilt) * flat_x + np.sin(tilt) * flat_z, np.cos(tilt) * flat_z - np.sin(tilt) * flat_x
-
-
-Film = Callable[[float], Image]
-"""Seconds to a picture."""

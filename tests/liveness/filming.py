@@ -14,7 +14,7 @@ from mien import FaceAnalyzer
 from mien.liveness.challenge import ACTIONS
 from mien.liveness.observing import TASKS, Look, Observation, observe
 from mien.liveness.signs import Signs
-from tests.liveness.acting import TURN, WIDTH, Actor, Face, Image, Manner, Nature, Shown, act, bump, camera
+from tests.liveness.acting import WIDTH, Actor, Face, Image, Manner, Nature, Shown, act, bump, camera
 
 RATE = 12.0
 EMBED_EVERY = 4
@@ -235,6 +235,3 @@ def from_arrays(kept: Mapping[str, Any]) -> list[Observation]:
 def at(observation: Observation, time: float) -> Observation:
     """The same at another time."""
     return replace(observation, time=time)
-
-
-_ = TURN
