@@ -90,7 +90,7 @@ def test_blinks_of_ones_own_do_no_harm():
 def test_a_blink_of_ones_own_is_too_short_to_be_the_one_asked():
     def blinks(puppet, status, time):
         do(puppet, None, 0)
-        puppet.eyes = 0.05 if time % 1.0 < 0.1 else 0.97
+        puppet.eyes = 0.05 if time % 1.0 < 0.3 else 0.97
 
     assert play(asking("blink"), blinks)[0].reason == "not-done"
 

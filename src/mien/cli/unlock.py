@@ -15,6 +15,7 @@ from mien.ops.files import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mien.analyzer import FaceAnalyzer
     from mien.gallery.gallery import Gallery
     from mien.liveness.challenge import Challenge
     from mien.liveness.judge import Status
@@ -54,6 +55,7 @@ def unlock(
         typer.Option("--challenge", metavar="ACTION[@SECONDS],...", help="With --frames: what was asked, and when."),
     ] = None,
     as_json: options.Json = False,
+    embedder: galleries.Embedder = None,
     size: options.Size = "320",
     threads: options.Threads = 0,
     device: options.Device = "cpu",
@@ -64,6 +66,8 @@ def unlock(
     failures in a row there are waits, which grow. Each attempt leaves a line in a private file, without pictures. What
     this stops and what it cannot: docs/liveness.md.
     """
+    from mien.liveness.observing import TASKS
+
     if language not in ("both", "en", "zh"):
         raise typer.BadParameter(f"{language!r} is none of both, en, zh", param_hint="--language")
     if (frames is None) != (challenge is None):
@@ -72,8 +76,12 @@ def unlock(
     show = _Prompter(("en", "zh") if language == "both" else (language,), large=large)
     try:
         with galleries.open_gallery(gallery, key) as opened:
+            analyzer = galleries.make_analyzer(
+                opened.info, embedder, only=TASKS, size=size, threads=threads, device=device
+            )
+            opened.check(analyzer.load().embedder)
             session = _session(
-                opened, name, asked, without or [], fmr, mirrored=mirrored, size=size, threads=threads, device=device
+                opened, analyzer, name, challenge=asked, without=without or (), fmr=fmr, mirrored=mirrored
             )
             _run(session, frames if frames is not None else _live(source), show, live=frames is None)
     except _locked() as error:
@@ -82,15 +90,9 @@ def unlock(
     raise typer.Exit(0 if session.report.accepted else EXIT_NO)
 
 
-def _session(
-    gallery: Gallery, name: str, asked: Challenge | None, without: list[str], fmr: float, *, mirrored: bool,
-    size: str, threads: int, device: str,
-) -> Session:  # fmt: skip
-    from mien.liveness.observing import TASKS
+def _session(gallery: Gallery, analyzer: FaceAnalyzer, name: str, **how: Any) -> Session:
     from mien.liveness.session import Session, limits_for, seeing_with
 
-    analyzer = galleries.make_analyzer(gallery.info, None, only=TASKS, size=size, threads=threads, device=device).load()
-    gallery.check(analyzer.embedder)
     embedder = analyzer.embedder
     try:
         return Session(
@@ -99,10 +101,7 @@ def _session(
             seeing_with(analyzer),
             alike=lambda a, b: float(embedder.similarity(a, b)),
             limits=limits_for(embedder),
-            challenge=asked,
-            without=without,
-            fmr=fmr,
-            mirrored=mirrored,
+            **how,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--without or --fmr") from error

@@ -20,7 +20,7 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 TEXTS: Mapping[Action, Mapping[Language, str]] = {
     "smile": {"en": "Smile", "zh": "请微笑"},
     "open-mouth": {"en": "Open your mouth", "zh": "请张嘴"},
-    "blink": {"en": "Close both eyes for a moment", "zh": "请闭一下眼"},
+    "blink": {"en": "Close both eyes for a second", "zh": "请闭眼一秒"},
     "turn-left": {"en": "Turn your head to your left", "zh": "请向左转头"},
     "turn-right": {"en": "Turn your head to your right", "zh": "请向右转头"},
 }

@@ -35,7 +35,7 @@ class Limits:
         jump: how much of a face may change at once; see `Motion`.
         jumps: times that it may.
         moire: decibels, see `Signs`.
-        sides: see `Signs`.
+        sides: see `Signs`; 5, more than there are, only measures it: real rooms have edges on all sides, too.
         signs: share of frames that may show a sign.
     """
 
@@ -50,7 +50,7 @@ class Limits:
     jump: float = 0.3
     jumps: int = 0
     moire: float = 12.5
-    sides: int = 4
+    sides: int = 5
     signs: float = 0.5
 
 

@@ -23,7 +23,7 @@ class Timing:
         reaction: from asking to the first sign of the action, at least: people need longer.
         window: from asking to the action being done, at most.
         held: for which an action must last, at least; a blink is shorter.
-        shut: for which eyes must be closed.
+        shut: for which eyes must be closed: longer than people blink by themselves.
         longest_shut: after which that is no blink.
         onset: that a turn must take from a fifth of it on, at least.
         begun: level from which on an action has begun.
@@ -41,7 +41,7 @@ class Timing:
     reaction: float = 0.15
     window: float = 5.0
     held: float = 0.15
-    shut: float = 0.25
+    shut: float = 0.4
     longest_shut: float = 2.5
     onset: float = 0.12
     begun: float = 0.35
@@ -61,7 +61,7 @@ _LOOKS_LIKE: Mapping[Action, frozenset[Action]] = {
     "turn-left": frozenset({"smile", "open-mouth", "blink"}),
     "turn-right": frozenset({"smile", "open-mouth", "blink"}),
 }
-_SPONTANEOUS = 0.6  # seconds: blinks that nobody asked for are shorter
+_SPONTANEOUS = 0.45  # seconds: blinks that nobody asked for are shorter
 _LOW, _HIGH = 0.2, 1.0
 _STILL = 0.8  # of an action that has reached 1: so much of it has to last
 
