@@ -30,6 +30,11 @@ ELSEWHERE = {
     "python recipes/dlib_parity.py": "needs dlib; its result is tests/fixtures/dlib_reference.npz",
     "python recipes/detector_limits.py": "minutes on the development data",
     "python recipes/verification.py": "hours of work on the development data",
+    'mien unlock "Grace Hopper" --gallery people.db': "needs a camera, and somebody before it",
+    'mien unlock "Grace Hopper" --gallery people.db --without smile': "likewise",
+    'mien unlock "Grace Hopper" --gallery people.db --frames attempt.mp4 --challenge smile@2,turn-left@5.5': (
+        "never exits with 0; tests/liveness/test_cli_unlock.py runs it"
+    ),
     "pip install 'mien[train]'": "installs from an index; the tests' environment has the same packages",
 }
 LONG_PAGES = {  # on the development data
@@ -77,7 +82,18 @@ def sandbox(tmp_path_factory, portrait, astronaut) -> Path:
     (folder / "later.csv").write_text("file,age,gender\nb.jpg,45,female\nparty.jpg,36,male\n")
     lines = ["2\t2"] + 2 * (["Hopper\t1\t2", "Collins\t1\t2", "Hopper\t1\tCollins\t1", "Hopper\t2\tCollins\t2"])
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
+    attempts(folder / "attempts", np.asarray(one.resize((256, 256))))
     return folder
+
+
+def attempts(root: Path, picture: np.ndarray) -> None:
+    """Two short videos in which nobody does anything."""
+    from tests.liveness.recordings import write_video
+
+    for place in (root / "genuine", root / "attacks" / "print"):
+        place.mkdir(parents=True)
+        write_video(place / "1.mp4", [picture] * 5)
+    (root / "genuine" / "1.json").write_text('{"challenge": ["smile", "turn-left"], "asked": [2.0, 5.5]}')
 
 
 def labelled(root: Path, classes: dict[str, Image.Image]) -> None:

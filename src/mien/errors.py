@@ -12,6 +12,8 @@
     │   └── DeviceError         the execution device asked for is not available
     ├── GateError               a smaller network loses more than it may
     ├── DataError               a file of pairs, labels or results does not say what it should
+    ├── LivenessError           an attempt to unlock cannot begin or go on
+    │   └── LockedError         too many attempts failed; there is a time to wait
     └── GalleryError            a gallery cannot be used, or does not hold what was asked for
         ├── GalleryBusyError    others are writing to it, for longer than mien waits
         ├── GalleryKeyError     the key to an encrypted gallery is missing or wrong, or a value was tampered with
@@ -67,6 +69,10 @@ class GateError(MienError):
 
 class DataError(MienError):
     """A file of pairs, labels or results does not say what it should."""
+
+
+class LivenessError(MienError):
+    """An attempt to unlock cannot begin or go on."""
 
 
 class GalleryError(MienError):

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from mien import __version__
-from mien.cli import analyze, benchmark, cluster, evaluate, gallery, identify, models, optimize, train, verify, video
+from mien.cli import (
+    analyze,
+    benchmark,
+    cluster,
+    evaluate,
+    gallery,
+    identify,
+    models,
+    optimize,
+    train,
+    unlock,
+    verify,
+    video,
+)
 from mien.cli.console import Commands
 
 app = typer.Typer(
@@ -41,6 +54,7 @@ app.command()(identify.identify)
 app.add_typer(gallery.app, name="gallery")
 app.command()(cluster.cluster)
 app.command()(video.video)
+app.command()(unlock.unlock)
 app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(train.app, name="train")

@@ -13,6 +13,7 @@ from mien.cli import (
     evaluate_clustering,
     evaluate_expression,
     evaluate_identification,
+    evaluate_liveness,
     evaluate_parts,
     evaluate_quality,
     evaluate_robustness,
@@ -41,6 +42,7 @@ app.command("mouth")(evaluate_parts.mouth)
 app.command("quality")(evaluate_quality.quality)
 app.command("robustness")(evaluate_robustness.robustness)
 app.command("temporal")(evaluate_temporal.temporal)
+app.command("liveness")(evaluate_liveness.liveness)
 
 
 @app.command()

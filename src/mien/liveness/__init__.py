@@ -1,0 +1,12 @@
+"""Liveness: random challenges, judged on a stream of frames, before somebody is let in.
+
+    challenge   what is asked, drawn anew each time
+    observing   frames and what the analyzer says of them, to what is judged
+    levels      how far each action is done, beside the person's own baseline
+    guards      what must hold all the time: frames flow, one face, the same face
+    judge       the attempt as a state machine over time
+    lockout     growing waits after failures
+    session     one attempt from first frame to report
+
+What it stops and what it cannot: docs/liveness.md.
+"""
