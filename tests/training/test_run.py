@@ -33,6 +33,7 @@ SMALL = TrainingOptions(
     warmup=4,
     learning_rate=2e-3,
     ema=0.8,
+    augment=0.5,
     threads=1,
 )
 
