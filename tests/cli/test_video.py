@@ -98,7 +98,9 @@ def test_nobody(tmp_path, mien):
         (["v.mp4", "--start", "5", "--end", "4"], "not after"),
         (["v.mp4", "--every", "often"], "neither a number"),
         (["v.mp4", "--only", "age"], "mien analyze"),
-        (["v.mp4", "--only", "faces"], "unknown: faces"),
+        (["v.mp4", "--only", "faces"], "unknown: faces; choose from detect, pose, expression, eyes"),
+        ([""], "the name of the source is empty"),
+        (["-"], "not from standard input"),
         (["text.mp4"], "text.mp4"),
     ],
 )

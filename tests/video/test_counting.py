@@ -103,6 +103,17 @@ def test_guesses_do_not_cross():
     assert [c.direction for c in counter.crossings] == ["in"]
 
 
+def test_coming_back_on_the_other_side_is_no_crossing():
+    counter = LineCounter([DOOR], gap=1.0)
+    counter.add(at(50, 50, 0.0))
+    counter.add(at(50, 150, 2.0))
+    assert counter.crossings == []
+    counter.add(at(50, 101, 2.5))  # on the line
+    counter.add(at(50, 101, 3.5))
+    counter.add(at(50, 50, 4.5))
+    assert [c.direction for c in counter.crossings] == ["out"]
+
+
 def test_people_do_not_mix():
     counter = LineCounter([DOOR, Line((0, 130), (200, 130))])
     counter.add(at(50, 50, track=1))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mien.errors import DataError, MienError
-from mien.video.columns import COLUMNS, Rows
+from mien.video.columns import COLUMNS, UNCERTAIN, Rows
 from mien.video.counting import Line
 from mien.video.exports import FORMATS, READABLE, safe_cell
 from mien.video.subtitles import vtt_time
@@ -132,6 +132,37 @@ def test_subtitles(timeline, tmp_path):
     assert starts == sorted(starts)
     assert "&lt;b&gt;Bo&lt;/b&gt; &amp; --&gt; co: happiness" in text
     assert "王小明: neutral" in text
+
+
+def test_no_bare_name_flashes_up_beside_a_subtitle(tmp_path):
+    parts = [
+        (0.0, 0.1, UNCERTAIN),
+        (0.1, 2.0, 1),
+        (2.0, 2.4, UNCERTAIN),
+        (2.4, 4.0, 0),
+        (4.0, 4.1, UNCERTAIN),
+        (6.0, 6.1, UNCERTAIN),
+    ]
+    rows = Rows.of(
+        LABELS,
+        len(parts),
+        time=[start for start, _, _ in parts],
+        seconds=[end - start for start, end, _ in parts],
+        frame=range(len(parts)),
+        track=[1] * len(parts),
+        seen=[True] * len(parts),
+        boxes=[[1, 2, 30, 40]] * len(parts),
+        scores=[0.9] * len(parts),
+        state=[state for _, _, state in parts],
+    )
+    Timeline(rows).save(tmp_path / "t.vtt")
+    cues = (tmp_path / "t.vtt").read_text("utf-8").split("\n\n")[1:]
+    assert [(cue[:12], cue.strip().split("\n")[1]) for cue in cues] == [
+        ("00:00:00.100", "person 1: happiness"),
+        ("00:00:02.000", "person 1"),
+        ("00:00:02.400", "person 1: neutral"),
+        ("00:00:06.000", "person 1"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -311,6 +311,7 @@ def test_clear_answers_for_what_is_no_video(tmp_path, portrait):
         portrait: "a picture, not a video; give a folder of pictures, or use mien analyze",
         write_sound(tmp_path / "sound.m4a"): "there is only sound in it",
         "a\0b.mp4": "embedded null byte",
+        "": "the name of the source is empty",
     }
     for path, message in cases.items():
         with pytest.raises(VideoError) as raised:

@@ -117,6 +117,15 @@ def test_times_for_people(seconds, short, long):
     assert duration(seconds) == long
 
 
+def test_tenths_where_seconds_are_too_coarse():
+    assert [clock(seconds, tenths=True) for seconds in (0, 4.24, 59.96, 65.5)] == [
+        "0:00.0",
+        "0:04.2",
+        "1:00.0",
+        "1:05.5",
+    ]
+
+
 def test_colours_are_fixed_and_other_labels_get_some():
     assert len({colour_of(label, LABELS) for label in (*LABELS, "uncertain")}) == 9
     assert colour_of("bored", ("bored", "keen")) != colour_of("keen", ("bored", "keen"))
@@ -152,6 +161,7 @@ def test_a_page_holds_all_and_runs_nothing(timeline, tmp_path):
         assert words in re.sub(r"\s+", " ", page.text), words
     for heading in ("People", "Share of time per expression", "Transitions", "Towards the camera", "Lines crossed"):
         assert f"<h2>{heading}</h2>" in text
+    assert re.search(r"\b0:0\d\.\d to 0:", text)  # in a short video seconds are too coarse
 
 
 def test_the_page_of_nobody():

@@ -199,6 +199,11 @@ def test_a_line_is_crossed_in_and_out():
     assert timeline.summary.to_dict()["lines"] == [{"line": [0, 180, 640, 180], "in": 1, "out": 1}]
 
 
+def test_people_who_come_together_are_in_the_order_of_their_tracks():
+    acts = {1: [(0, 9, "neutral")], 3: [(2, 5, "neutral")], 2: [(2, 8, "neutral")]}
+    assert [person.label for person in told(acts).people] == ["person 1", "person 2", "person 3"]
+
+
 def test_selecting_by_person_and_time():
     timeline = told({1: [(0, 9, "neutral")], 2: [(0, 9, "happiness")]}, names={1: "Anna"})
     anna = timeline.select(person="Anna", start=2, end=4)

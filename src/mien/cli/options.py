@@ -86,8 +86,8 @@ def input_size(text: str) -> int | Literal["full"]:
     raise typer.BadParameter(f"{text!r} is neither `full` nor a number of pixels from 32 to 16384", param_hint="--size")
 
 
-def tasks(text: str | None, default: Sequence[Task]) -> tuple[Task, ...]:
-    """Parse a list of tasks separated by commas.
+def tasks(text: str | None, default: Sequence[Task], *, without: Sequence[str] = ()) -> tuple[Task, ...]:
+    """Parse a list of tasks separated by commas; those of `without` are not proposed.
 
     Raises:
         typer.BadParameter: one is unknown.
@@ -100,7 +100,9 @@ def tasks(text: str | None, default: Sequence[Task]) -> tuple[Task, ...]:
     unknown = [name for name in names if name not in TASKS]
     if unknown or not names:
         wrong = f"unknown: {', '.join(unknown)}; " if unknown else ""
-        raise typer.BadParameter(f"{wrong}choose from {', '.join(TASKS)}", param_hint="--only")
+        raise typer.BadParameter(
+            f"{wrong}choose from {', '.join(t for t in TASKS if t not in without)}", param_hint="--only"
+        )
     return tuple(dict.fromkeys(cast("list[Task]", names)))
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mien.video.smoothing import TrackSmoother
 
 _POLL = 0.1  # seconds
+_OF_PICTURES = ("age", "gender")  # tasks that videos do not have
 
 
 def video(
@@ -210,15 +211,21 @@ def _identity(source: str) -> str:
 
 
 def _source(text: str) -> str | int:
-    """A small number is a camera, unless there is a file of that name."""
+    """A small number is a camera, unless there is a file of that name.
+
+    Raises:
+        VideoError: it is standard input.
+    """
+    if text == "-" and not os.path.lexists(text):
+        raise VideoError("-: videos are read from a file or an address, not from standard input")
     return int(text) if text.isdecimal() and len(text) < 3 and not os.path.lexists(text) else text
 
 
 def _tasks(only: str | None, gallery: str | None) -> tuple[Task, ...]:
     from mien.video.analysis import VIDEO_TASKS
 
-    tasks = options.tasks(only, VIDEO_TASKS)
-    if wrong := [task for task in tasks if task in ("age", "gender")]:
+    tasks = options.tasks(only, VIDEO_TASKS, without=_OF_PICTURES)
+    if wrong := [task for task in tasks if task in _OF_PICTURES]:
         raise typer.BadParameter(f"{wrong[0]} is asked of pictures: `mien analyze`", param_hint="--only")
     if gallery is not None and "embed" not in tasks:
         raise typer.BadParameter("needs embed where there is a --gallery", param_hint="--only")

@@ -116,12 +116,15 @@ class LineCounter:
 
     Args:
         lines: in pixels.
+        gap: seconds; whoever was out of sight for longer has left, and crossed nothing meanwhile.
     """
 
-    def __init__(self, lines: Sequence[Line]) -> None:
+    def __init__(self, lines: Sequence[Line], gap: float = math.inf) -> None:
         self.lines = tuple(lines)
+        self.gap = gap
         self.crossings: list[Crossing] = []
         self._last: dict[tuple[int, int], Point] = {}
+        self._seen: dict[int, float] = {}  # until when, by track
 
     def add(self, row: Row) -> None:
         """Look at a face."""
@@ -129,6 +132,10 @@ class LineCounter:
             return
         x1, y1, x2, y2 = row.box
         centre = ((x1 + x2) / 2, (y1 + y2) / 2)
+        if row.time - self._seen.get(row.track, row.time) > self.gap:
+            for number in range(len(self.lines)):
+                self._last.pop((row.track, number), None)
+        self._seen[row.track] = row.end
         for number, line in enumerate(self.lines):
             self._add(row, number, line, centre)
 

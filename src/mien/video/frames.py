@@ -292,6 +292,8 @@ class _Opening:
         return replace(self.limits, delay=False)
 
     def _of_path(self, path: str) -> Reader:
+        if not path:
+            raise VideoError("the name of the source is empty")
         if is_address(path):
             return self._of_address(path)
         name = printable(path)

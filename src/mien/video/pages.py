@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from mien.errors import MienError
@@ -15,6 +16,7 @@ from mien.video.plots import clock, duration, timeline_picture
 from mien.video.summary import Summary, shown_labels
 
 _MOST_EVENTS, _MOST_VISITS = 500, 50
+_SHORT = 60.0  # seconds; times of shorter videos have tenths
 _TITLE = "Who was there when"
 _CAUTION = (
     "An expression is what a face shows in a picture, as a network judges it from few grey pixels. It is not what a"
@@ -75,8 +77,9 @@ def to_html(summary: Summary, pictures: Mapping[str, bytes] | None = None) -> st
         rows = [(f"line {i}", ", ".join(f"{v:g}" for v in c["line"]), str(c["in"]), str(c["out"]))
                 for i, c in enumerate(crossed, 1)]  # fmt: skip
         body += ["<h2>Lines crossed</h2>", html_table(("Line", "Ends in pixels", "In", "Out"), rows)]
-    body += ["<h2>Presence</h2>", html_table(("Person", "From and to"), _presence(summary.people))]
-    body += html_list("Events", _events(summary.events))
+    when = partial(clock, tenths=summary.source.seconds < _SHORT)
+    body += ["<h2>Presence</h2>", html_table(("Person", "From and to"), _presence(summary.people, when))]
+    body += html_list("Events", _events(summary.events, when))
     return html_page(name, body)
 
 
@@ -144,19 +147,19 @@ def _attention(people: Sequence[Person]) -> list[str]:
     ]
 
 
-def _presence(people: Sequence[Person]) -> list[tuple[str, str]]:
+def _presence(people: Sequence[Person], when: Callable[[float], str]) -> list[tuple[str, str]]:
     rows = []
     for person in people:
-        visits = [f"{clock(start)} to {clock(end)}" for start, end in person.presence[:_MOST_VISITS]]
+        visits = [f"{when(start)} to {when(end)}" for start, end in person.presence[:_MOST_VISITS]]
         more = len(person.presence) - len(visits)
         rows.append((person.label, ", ".join([*visits, f"and {more:,} more"] if more else visits)))
     return rows
 
 
-def _events(events: Sequence[Event]) -> list[str]:
+def _events(events: Sequence[Event], when: Callable[[float], str]) -> list[str]:
     """In words, without blinks: they are counted."""
     told = [event for event in events if event.kind != "blink"]
-    lines = [f"{clock(event.time)}  {_words(event)}" for event in told[:_MOST_EVENTS]]
+    lines = [f"{when(event.time)}  {_words(event)}" for event in told[:_MOST_EVENTS]]
     return [*lines, f"and {len(told) - _MOST_EVENTS:,} more"] if len(told) > _MOST_EVENTS else lines
 
 

@@ -85,7 +85,7 @@ class Person:
 def people(
     story: Story, names: Mapping[int, str], same: Mapping[int, int] | None = None, *, least: float = FLEETING
 ) -> list[Person]:
-    """Everybody, in the order in which they came.
+    """Everybody, in the order in which they came, and of their tracks.
 
     Args:
         story: of all tracks.
@@ -97,7 +97,7 @@ def people(
     tracks = [track for track in story.tracks.values() if track.presence]
     longest = max((track.seconds for track in tracks), default=0.0)
     groups: dict[str | int, list[Track]] = {}
-    for track in sorted(tracks, key=lambda track: track.presence[0]):
+    for track in sorted(tracks, key=lambda track: (track.presence[0][0], track.number)):
         groups.setdefault(_who(track.number, names, same or {}), []).append(track)
     return [
         Person(who if isinstance(who, str) else None, tuple(theirs), _presence(theirs, story.rules.gap))

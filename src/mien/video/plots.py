@@ -68,8 +68,11 @@ def colour_of(label: str, labels: Sequence[str]) -> str:
     return COLOURS[others.index(label) % len(COLOURS)]
 
 
-def clock(seconds: float, *, hours: bool = False) -> str:
-    """A time as people say it: 1:05, or 0:01:05 among hours."""
+def clock(seconds: float, *, hours: bool = False, tenths: bool = False) -> str:
+    """A time as people say it: 1:05, or 0:01:05 among hours, or 1:05.3 where seconds are too coarse."""
+    if tenths:
+        minutes, rest = divmod(round(seconds * 10), 600)
+        return f"{minutes}:{rest / 10:04.1f}"
     whole = round(seconds)
     minutes, rest = divmod(whole, 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if hours or minutes >= 60 else f"{minutes}:{rest:02}"

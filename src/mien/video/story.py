@@ -133,7 +133,7 @@ class Story:
         self.labels = tuple(labels)
         self.rules = rules
         self.tracks: dict[int, Track] = {}
-        self._lines = LineCounter(rules.lines)
+        self._lines = LineCounter(rules.lines, rules.gap)
 
     @property
     def crossings(self) -> Sequence[Crossing]:

@@ -14,6 +14,7 @@ from mien.video.summary import Summary
 
 LEAST = 0.5
 """Seconds; what is shown for less does not interrupt a subtitle."""
+_GLANCE = 0.2  # seconds; nobody can read what is there for less
 
 
 def write_vtt(file: TextIO, summary: Summary) -> None:
@@ -31,7 +32,13 @@ def write_vtt(file: TextIO, summary: Summary) -> None:
 
 def _cues(person: Person, summary: Summary) -> Iterator[tuple[float, float, str]]:
     for track in person.tracks:
-        for band in steady(track.bands, LEAST):
+        bands = steady(track.bands, LEAST)
+        for before, band, after in zip([None, *bands], bands, [*bands[1:], None], strict=False):
+            beside = (before is not None and before.end == band.start) or (
+                after is not None and after.start == band.end
+            )
+            if beside and band.state == UNCERTAIN and band.end - band.start < _GLANCE:
+                continue
             start, end = band.start, max(band.end, band.start + 0.001)
             if vtt_time(start) != vtt_time(end):  # a cue ends after it begins
                 yield start, end, _text(person, band, summary)
