@@ -230,3 +230,19 @@ class DownloadBars:
             )
             self._bars.start()
         return self._bars
+
+
+def exit_for_unreadable(reasons: Sequence[str], *, most: int | None = None) -> None:
+    """List what could not be read, and end with `EXIT_BAD_INPUT` if there is anything.
+
+    Args:
+        reasons: a line each.
+        most: pictures that are listed; their number is told then. None lists all.
+    """
+    if not reasons:
+        return
+    for reason in reasons[:most]:
+        report_error(reason)
+    if most is not None:
+        report_error(f"{len(reasons):,} pictures cannot be read; the figures are without them")
+    raise typer.Exit(EXIT_BAD_INPUT)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli import options
-from mien.cli.console import EXIT_BAD_INPUT, note, print_json, progress_bar, report_error, stdout, table
+from mien.cli.console import exit_for_unreadable, note, print_json, progress_bar, stdout, table
 from mien.cli.targets import check_report
 from mien.ops.atomic import write_whole
 
@@ -62,11 +62,7 @@ def attributes(
         from mien.evaluation.attributes_plots import plot_ages
 
         plot_ages(report, plot)
-    if report.unreadable:
-        for bad in report.unreadable[:10]:
-            report_error(bad.reason)
-        report_error(f"{len(report.unreadable):,} pictures cannot be read; the figures are without them")
-        raise typer.Exit(EXIT_BAD_INPUT)
+    exit_for_unreadable([bad.reason for bad in report.unreadable], most=10)
 
 
 def _print(report: AttributesReport, *, as_json: bool) -> None:

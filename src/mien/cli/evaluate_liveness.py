@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mien.cli import options
-from mien.cli.console import EXIT_BAD_INPUT, print_json, progress_bar, report_error, stdout, table
-from mien.cli.targets import check_report
-from mien.ops.atomic import write_whole
+from mien.cli.console import exit_for_unreadable, print_json, progress_bar, stdout, table
+from mien.cli.targets import check_report, write_json_report
 
 if TYPE_CHECKING:
     from mien.evaluation.liveness import LivenessReport
@@ -49,12 +47,8 @@ def liveness(
             progress=progress,
         )
     _print(report, as_json=as_json)
-    if out is not None:
-        write_whole(out, json.dumps(report.to_dict(), indent=2) + "\n")
-    for bad in report.unreadable:
-        report_error(bad.reason)
-    if report.unreadable:
-        raise typer.Exit(EXIT_BAD_INPUT)
+    write_json_report(report, out)
+    exit_for_unreadable([bad.reason for bad in report.unreadable])
 
 
 def _print(report: LivenessReport, *, as_json: bool) -> None:

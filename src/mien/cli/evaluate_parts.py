@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli import options
-from mien.cli.console import EXIT_BAD_INPUT, print_json, progress_bar, report_error, stdout, table
-from mien.cli.targets import check_report
-from mien.ops.atomic import write_whole
+from mien.cli.console import exit_for_unreadable, print_json, progress_bar, stdout, table
+from mien.cli.targets import check_report, write_json_report
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
@@ -71,12 +69,8 @@ def _evaluate(
     with progress_bar(f"looking at {part}", results_last=True) as progress:
         report = evaluate_part(images, network, progress=progress)
     _print(report, as_json=as_json)
-    if out is not None:
-        write_whole(out, json.dumps(report.to_dict(), indent=2) + "\n")
-    for bad in report.unreadable:
-        report_error(bad.reason)
-    if report.unreadable:
-        raise typer.Exit(EXIT_BAD_INPUT)
+    write_json_report(report, out)
+    exit_for_unreadable([bad.reason for bad in report.unreadable])
 
 
 def _print(report: PartReport, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli import evaluate_expression, options
-from mien.cli.console import EXIT_BAD_INPUT, print_json, progress_bar, report_error, stdout, table
+from mien.cli.console import exit_for_unreadable, print_json, progress_bar, stdout, table
 from mien.cli.targets import REPORT_FORMATS, check_report, check_target, report_page
 from mien.errors import MienError
 from mien.ops.atomic import write_whole
@@ -91,11 +91,7 @@ def robustness(
         report = _expression(plan, evaluate_expression.open_data(expression, split), model, align=align)
     _print(report, as_json=as_json)  # first: a full disk must not take what minutes of work gave
     _write(report, out, plot)
-    if report.unreadable:
-        for bad in report.unreadable[:_MOST_TOLD]:
-            report_error(bad.reason)
-        report_error(f"{len(report.unreadable):,} pictures cannot be read; the figures are without them")
-        raise typer.Exit(EXIT_BAD_INPUT)
+    exit_for_unreadable([bad.reason for bad in report.unreadable], most=_MOST_TOLD)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mien.errors import MienError
+from mien.ops.atomic import write_whole
 from mien.ops.files import printable
 
 REPORT_FORMATS = (".json", ".md", ".html")
@@ -54,6 +55,16 @@ def check_report(out: Path | None, plots: Iterable[Path | None] = (), *, formats
 
             check_target(path)
             check_plot(path)
+
+
+def write_json_report(report: _Report, out: Path | None) -> None:
+    """Write a report that has no pages, if a file for it is named.
+
+    Raises:
+        MienError: it cannot be written.
+    """
+    if out is not None:
+        write_whole(out, json.dumps(report.to_dict(), indent=2) + "\n")
 
 
 def report_page(
