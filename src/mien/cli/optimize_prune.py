@@ -92,7 +92,7 @@ def prune(
                 keep=keep,
                 progress=progress,
                 on_epoch=lambda row: note_beside_bar(
-                    f"epoch {row['epoch']:.0f} of {epochs}: error {row['loss']:.4f} of the variance"
+                    f"epoch {row['epoch']:.0f} of {epochs}: {row['loss']:.4f} of what the mean answer loses"
                 ),
             )
     except GateError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mien.compression.graph_network import GraphNetwork
 from mien.errors import DataError
@@ -54,6 +55,29 @@ class PruneOptions:
     threads: int = 1
 
 
+def squared_error(answered: Tensor, wanted: Tensor) -> Tensor:
+    """Mean square of the differences between (N, K) answers: for numbers, whatever they mean."""
+    return functional.mse_loss(answered, wanted)
+
+
+def divergence(answered: Tensor, wanted: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence, in nats, of what (N, K) logits stand for.
+
+    Unlike the squared error of logits it does not spend a small network's strength on the order of classes that the
+    teacher finds improbable (Hinton et al. 2015, arXiv:1503.02531, at a temperature of 1).
+    """
+    return functional.kl_div(
+        functional.log_softmax(answered, dim=1),
+        functional.log_softmax(wanted, dim=1),
+        log_target=True,
+        reduction="batchmean",
+    )
+
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Of (N, K) answers from those that are wanted: a number, the less the better."""
+
+
 @dataclass(eq=False)
 class Lessons:
     """What a pruned network is taught by.
@@ -64,6 +88,7 @@ class Lessons:
         learnt: (N, H, W, 3) uint8 crops to learn from.
         held: crops that choose the best epoch.
         options: how.
+        distance: of answers, see `squared_error` and `divergence`.
     """
 
     student: GraphNetwork
@@ -71,6 +96,7 @@ class Lessons:
     learnt: ImageArray
     held: ImageArray
     options: PruneOptions
+    distance: Distance = squared_error
 
     def run(
         self,
@@ -87,14 +113,15 @@ class Lessons:
             after_epoch: called with all that goes on needs.
 
         Returns:
-            Of each epoch: "epoch", "train_loss", "loss": the squared error of the answers, in parts of the variance of
-            the teacher's. Epoch 0 is before any training, when only the norms have been estimated anew.
+            Of each epoch: "epoch", "train_loss", "loss": the distance from the teacher's answers, in parts of that
+            of their mean. Epoch 0 is before any training, when only the norms have been estimated anew.
 
         Raises:
             DataError: the loss is no number any more.
         """
         self._expected = answers(self.teacher, self.held)
-        self._scale = float(self._expected.var(dim=0).mean().clamp(min=1e-12))
+        mean = self._expected.mean(dim=0, keepdim=True).expand_as(self._expected)
+        self._scale = max(float(self.distance(mean, self._expected)), 1e-12)
         optimizer = torch.optim.AdamW(_by_size(self.student), weight_decay=0.0)
         if state is None:
             _estimate_norms(self.student, self.learnt[:: -(-len(self.learnt) // _NORMS_ON)], self.options.batch)
@@ -143,9 +170,9 @@ class Lessons:
     def _step(self, batch: Tensor, optimizer: torch.optim.Optimizer) -> float:
         with torch.no_grad():
             wanted = self.teacher(batch)
-        loss = ((self.student(batch) - wanted) ** 2).mean() / self._scale
+        loss = self.distance(self.student(batch), wanted) / self._scale
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.student.parameters(), _CLIP)
         optimizer.step()
         return float(loss.item())
@@ -160,7 +187,7 @@ class Lessons:
             yield torch.from_numpy(np.stack([augment(self.learnt[i], size, rng) for i in now])).float()
 
     def _error(self) -> float:
-        return float(((answers(self.student, self.held) - self._expected) ** 2).mean()) / self._scale
+        return float(self.distance(answers(self.student, self.held), self._expected)) / self._scale
 
 
 @torch.no_grad()

@@ -2,8 +2,9 @@
 
 How much a channel is missed is its second-order (Gauss-Newton) importance, the squared change of the outputs that its
 removal makes to first order (Molchanov et al. 2019, arXiv:1906.10771), averaged over pictures; no labels are needed.
-Then norms are estimated anew, and the network learns to answer as the unpruned one does (distillation by matching
-outputs, Ba & Caruana 2014, arXiv:1312.6184).
+Then norms are estimated anew, and the network learns to answer as the unpruned one does (distillation: by the
+divergence of probabilities for classifiers, Hinton et al. 2015, arXiv:1503.02531; by matching outputs for others,
+Ba & Caruana 2014, arXiv:1312.6184).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mien.compression.fine_tuning import Lessons, PruneOptions, answers
+from mien.compression.fine_tuning import Distance, Lessons, PruneOptions, answers, divergence, squared_error
 from mien.compression.gate import Comparison, Side, holds, milliseconds, refusal
 from mien.compression.graph_network import GraphNetwork, _Convolution, constants, multiply_adds
 from mien.compression.subjects import Subject
@@ -100,8 +101,9 @@ def prune(
     torch.set_num_threads(options.threads)
     graph = float_graph(subject.network, subject.name)
     before = subject.measure(subject.network, lambda done, total: told(done, total, "measuring the original"))
-    kept = KeptLessons(keep, _run_of(options, graph, crops))
-    student, channels, history = _taught(graph, crops, options, kept, told=told, on_epoch=on_epoch)
+    kept = KeptLessons(keep, _run_of(options, subject, graph, crops))
+    distance = divergence if subject.logits else squared_error
+    student, channels, history = _taught(graph, crops, options, kept, distance=distance, told=told, on_epoch=on_epoch)
     network = _halved(student.eval().exported(), crops[:8])
     after = subject.measure(network, lambda done, total: told(done, total, "measuring the pruned network"))
     if not holds(before, after, options.max_loss):
@@ -125,6 +127,7 @@ def _taught(
     options: PruneOptions,
     kept: KeptLessons,
     *,
+    distance: Distance,
     told: Progress,
     on_epoch: Callable[[dict[str, float]], None] | None,
 ) -> tuple[GraphNetwork, dict[str, list[int]], list[dict[str, float]]]:
@@ -147,7 +150,8 @@ def _taught(
         if on_epoch is not None:
             on_epoch(state["history"][-1])
 
-    history = Lessons(student, teacher, learnt, held, options).run(told, state=kept.state, after_epoch=after_epoch)
+    lessons = Lessons(student, teacher, learnt, held, options, distance)
+    history = lessons.run(told, state=kept.state, after_epoch=after_epoch)
     return student, {link.first: [len(stay[link.first]), link.channels] for link in found}, history
 
 
@@ -182,12 +186,12 @@ class KeptLessons:
             save_checkpoint(self._path, {**state, "run": self._run})
 
 
-def _run_of(options: PruneOptions, graph: bytes, crops: ImageArray) -> dict[str, Any]:
+def _run_of(options: PruneOptions, subject: Subject, graph: bytes, crops: ImageArray) -> dict[str, Any]:
     """What two runs must have in common for one to go on where the other stopped."""
     free = ("max_loss", "threads")
     settings = {name: value for name, value in asdict(options).items() if name not in free}
     digests = [hashlib.sha256(data).hexdigest() for data in (graph, crops.tobytes())]
-    return {"settings": settings, "network": digests[0], "crops": digests[1]}
+    return {"settings": settings, "logits": subject.logits, "network": digests[0], "crops": digests[1]}
 
 
 def links(graph: bytes) -> list[Link]:

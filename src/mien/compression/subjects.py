@@ -44,6 +44,8 @@ class Subject(Protocol):
     name: str
     network: bytes
     """The ONNX file as it is, in float32."""
+    logits: bool
+    """Whether it answers with logits of classes that exclude each other."""
 
     def batches(self, pictures: Sequence[ImageArray]) -> list[ImageArray]:
         """What the network gets of pictures (H, W, 3) uint8 RGB: (N, H', W', 3) uint8 each.
@@ -91,6 +93,8 @@ class ClassifierSubject:
         DataError: an evaluation set of one class: accuracy says nothing there.
     """
 
+    logits = True
+
     def __init__(self, network: bytes, images: ImageSet, *, cut: Cut | None = None) -> None:
         self.network = network
         self._card = CropClassifier(network, _ONE_THREAD).card
@@ -133,6 +137,8 @@ class AttributesSubject:
         DataError: an evaluation set of one gender, and of one age.
     """
 
+    logits = False
+
     def __init__(self, network: bytes, pictures: AttributeSet, *, cut: Cut) -> None:
         self.network = network
         self._card = AttributesNetwork(network, _ONE_THREAD).card
@@ -172,6 +178,8 @@ class EmbedderSubject:
         store: where weights are.
         detector: finds the faces.
     """
+
+    logits = False
 
     def __init__(self, model: ModelEntry, pairs: Pairs, store: WeightsStore, detector: ScaledDetector) -> None:
         self._entry, self._pairs, self._store, self._detector = model, pairs, store, detector
@@ -225,6 +233,8 @@ class DetectorSubject:
         photographs: the evaluation pictures.
         store: where weights are.
     """
+
+    logits = False
 
     def __init__(self, model: ModelEntry, photographs: ImageSet, store: WeightsStore) -> None:
         self._entry, self._photographs = model, photographs
