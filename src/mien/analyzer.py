@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
@@ -148,6 +149,26 @@ class FaceAnalyzer:
     def only(self) -> tuple[Task, ...]:
         """What it does."""
         return self._only
+
+    def with_tasks(self, only: Sequence[Task]) -> FaceAnalyzer:
+        """One that does something else with the same networks, which are loaded once for both.
+
+        Args:
+            only: some of the tasks of this one.
+
+        Raises:
+            ValueError: this one does not do all of them.
+        """
+        if missing := [task for task in only if task not in self._only]:
+            raise ValueError(f"{missing} are not among {self._only}, which this analyzer does")
+        other = copy(self)
+        other._only = tuple(only)
+        return other
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Of its models, by what they are: "detector", "embedder", "expression", "attributes"."""
+        return dict(self._names)
 
     @property
     def detector(self) -> Detector:

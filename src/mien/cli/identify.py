@@ -70,6 +70,8 @@ def identify(
     `unknown` is an answer like any other: whoever is not alike enough to anybody stays unknown, however few people
     the gallery has. With --json one picture gives one JSON object, and many give one object a line.
     """
+    from mien.gallery.answers import identified
+
     if fpir is not None and threshold is not None:
         raise typer.BadParameter("either --fpir or --threshold", param_hint="--threshold")
     if fpir is not None and not 0 < fpir < 1:
@@ -89,22 +91,12 @@ def identify(
                 if len(faces)
                 else []
             )
-            return _dicts(faces, answers, candidates), [_label(answer) for answer in answers]
+            return identified(faces, answers, candidates), [_label(answer) for answer in answers]
 
         with pictures.Output(print_json if as_json else _print_table, images, save) as output:
             opened.check(analyzer.load().embedder)
             for result in pictures.analyse(analyzer, output.files, keep_images=save is not None):
                 output.add(result, describe)
-
-
-def _dicts(faces: Faces, answers: list[Identification], candidates: int) -> list[dict[str, Any]]:
-    """The JSON of the faces."""
-    dicts = faces.to_dicts(embeddings=False)
-    for face, answer in zip(dicts, answers, strict=True):
-        face["identity"] = answer.to_dict()
-        if candidates:
-            face["candidates"] = [candidate.to_dict() for candidate in answer.candidates[:candidates]]
-    return dicts
 
 
 def _label(answer: Identification) -> str:

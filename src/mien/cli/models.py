@@ -61,14 +61,16 @@ def make_app(registry: Callable[[], Registry] = _registry) -> typer.Typer:
         markdown: Annotated[bool, typer.Option("--markdown", help="Print every model's card, in Markdown.")] = False,
     ) -> None:
         """List every model: task, size, licence, and whether its weights are here."""
-        if markdown:
-            from mien.models.card import to_markdown
+        from mien.models.card import summary, to_markdown
 
+        if markdown:
             typer.echo(to_markdown(registry().records().values()), nl=False)
             return
         store = _store()
         records, defaults = registry().records(), registry().DEFAULTS
-        summaries = [_summary(r, defaults, cached=store.is_cached(r.weights)) for r in records.values()]
+        summaries = [
+            summary(r, default=r.name in defaults, cached=store.is_cached(r.weights)) for r in records.values()
+        ]
         if json:
             console.print_json(summaries, indent=2)
         else:
@@ -136,19 +138,6 @@ def _chosen(registry: Registry, names: Sequence[str] | None) -> list[Record]:
 def _weights(records: Sequence[Record]) -> list[WeightsFile]:
     """The weights of the models, each file once: models may share one."""
     return list({record.weights.filename: record.weights for record in records}.values())
-
-
-def _summary(record: Record, defaults: Sequence[str], *, cached: bool) -> dict[str, Any]:
-    return {
-        "name": record.name,
-        "task": record.task,
-        "bytes": record.weights.size,
-        "licence_weights": record.licence_weights,
-        "commercial_use": record.commercial_use,
-        "default": record.name in defaults,
-        "cached": cached,
-        "summary": record.summary,
-    }
 
 
 def _row(summary: Mapping[str, Any]) -> list[str]:

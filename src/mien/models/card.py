@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from mien.models.base import BundledSource, FileSource, PackageSource, Record, Source, UrlSource
 
@@ -22,6 +23,26 @@ the only ground of a decision about a person. Errors differ between people and g
 def to_markdown(records: Iterable[Record]) -> str:
     """The whole page."""
     return "\n".join([_HEADER, *(card(record) for record in records)])
+
+
+def summary(record: Record, *, default: bool, cached: bool) -> dict[str, Any]:
+    """One model in a few words, JSON-ready.
+
+    Args:
+        record: of it.
+        default: whether it is used when nobody asks for another.
+        cached: whether its weights are on this machine.
+    """
+    return {
+        "name": record.name,
+        "task": record.task,
+        "bytes": record.weights.size,
+        "licence_weights": record.licence_weights,
+        "commercial_use": record.commercial_use,
+        "default": default,
+        "cached": cached,
+        "summary": record.summary,
+    }
 
 
 def card(record: Record) -> str:

@@ -68,7 +68,9 @@ _ACCEPTED_ARRAYS = "arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in RGB 
 # The public calls
 
 
-def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> ImageArray:
+def load_image(
+    source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES, name: str = ""
+) -> ImageArray:
     """Load a picture as it is displayed.
 
     Args:
@@ -77,6 +79,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: 
             [0, 1].
         max_pixels: larger pictures are refused from their header, before they are decoded.
         max_bytes: larger files are refused before they are read.
+        name: what errors call bytes; paths and files have names of their own.
 
     Returns:
         (H, W, 3) uint8 RGB, C-contiguous, EXIF orientation applied. An array that is this already is returned
@@ -90,8 +93,9 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: 
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        _check_bytes(memoryview(source).nbytes, max_bytes, _UNNAMED)
-        return _decode(io.BytesIO(bytes(source)), _UNNAMED, max_pixels)
+        name = _printable(name) if name else _UNNAMED
+        _check_bytes(memoryview(source).nbytes, max_bytes, name)
+        return _decode(io.BytesIO(bytes(source)), name, max_pixels)
     if isinstance(source, (str, os.PathLike)):
         with _open_regular(source, max_bytes) as file:
             return _decode(file, _printable(os.fspath(source)), max_pixels)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from fastapi import Request
+from fastapi import Request, WebSocket
 
 Scope = Literal["analyze", "gallery:read", "gallery:write", "admin"]
 SCOPES: tuple[Scope, ...] = ("analyze", "gallery:read", "gallery:write", "admin")
@@ -28,6 +28,11 @@ class Caller:
     scopes: frozenset[Scope]
 
 
+async def known(request: Request) -> Caller:
+    """A dependency of routes: who asks, whatever they may."""
+    return Caller("local", "local", frozenset(SCOPES))
+
+
 def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency of routes: who asks, if they may.
 
@@ -39,3 +44,17 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
         return Caller("local", "local", frozenset(SCOPES))
 
     return caller
+
+
+async def admitted(connection: WebSocket, key: str | None, *scopes: Scope) -> Caller:
+    """Who speaks through a WebSocket, if they may: browsers cannot send headers with those, so the key comes inside.
+
+    Args:
+        connection: theirs.
+        key: as they sent it.
+        scopes: what they want to do.
+
+    Raises:
+        Problem: no key, or one that may not do this.
+    """
+    return Caller("local", "local", frozenset(SCOPES))

@@ -12,7 +12,9 @@ from mien.gallery.gallery import Gallery
 from mien.server import problems
 from mien.server.context import Context
 from mien.server.engine import Engine
-from mien.server.routes import analysis
+from mien.server.metrics import Measured, Metrics
+from mien.server.places import Places
+from mien.server.routes import analysis, live, service
 from mien.server.settings import Settings
 
 
@@ -26,7 +28,8 @@ def create_app(settings: Settings) -> FastAPI:
         GalleryError: its gallery cannot be opened; likewise everything that is wrong from the start.
     """
     gallery = None if settings.gallery is None else Gallery.open(settings.gallery, key=settings.gallery_key)
-    context = Context(settings, Engine(settings), gallery)
+    metrics = Metrics()
+    context = Context(settings, Engine(settings, metrics=metrics), gallery, metrics, Places(settings.limits.sessions))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -36,8 +39,18 @@ def create_app(settings: Settings) -> FastAPI:
         if gallery is not None:
             gallery.close()
 
-    app = FastAPI(title="mien", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="mien",
+        version=__version__,
+        summary="Faces: who they are, and what they show.",
+        lifespan=lifespan,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # they would fetch scripts from elsewhere
+        redoc_url=None,
+    )
+    app.add_middleware(Measured, metrics=metrics)
     app.state.context = context
     problems.install(app)
-    app.include_router(analysis.router)
+    for subject in (service, analysis, live):
+        app.include_router(subject.router)
     return app

@@ -9,6 +9,8 @@ from fastapi import Request, WebSocket
 
 from mien.gallery.gallery import Gallery
 from mien.server.engine import Engine
+from mien.server.metrics import Metrics
+from mien.server.places import Places
 from mien.server.problems import Problem
 from mien.server.settings import Settings
 
@@ -21,11 +23,15 @@ class Context:
         settings: as given.
         engine: analyses pictures.
         gallery: who is known, or None.
+        metrics: of what is done.
+        places: for live streams and attempts to unlock.
     """
 
     settings: Settings
     engine: Engine
     gallery: Gallery | None
+    metrics: Metrics
+    places: Places
 
     def known(self) -> Gallery:
         """The gallery.

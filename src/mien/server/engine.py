@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Condition, Thread
 from typing import ParamSpec, TypeVar
 
 from mien.analyzer import TASKS, FaceAnalyzer, Task
-from mien.errors import MienError
+from mien.errors import ImageError
 from mien.ops.image import load_image
+from mien.server.metrics import Metrics
 from mien.server.problems import Problem
 from mien.server.settings import Settings
 from mien.types import Faces, ImageArray
@@ -26,7 +27,7 @@ from mien.types import Faces, ImageArray
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _SIDE_WORK = 8  # threads for what is not analysis: galleries, files
-_RETRY_AFTER = "1"
+_RETRY_AFTER = {"Retry-After": "1"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +48,12 @@ class _Asked:
     """A picture that waits."""
 
     picture: bytes
+    name: str
     only: tuple[Task, ...]
     keep_image: bool
     until: float
-    answer: Future[Analysed]
+    answer: Future[Analysed] = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
 
 
 class Engine:
@@ -59,11 +62,16 @@ class Engine:
     Args:
         settings: how many at a time, and how many may wait.
         analyzer: does it; by default one with all tasks, on one thread.
+        metrics: count what is done.
     """
 
-    def __init__(self, settings: Settings, analyzer: FaceAnalyzer | None = None) -> None:
-        self._limits, self._batch = settings.limits, settings.batch
+    def __init__(
+        self, settings: Settings, analyzer: FaceAnalyzer | None = None, metrics: Metrics | None = None
+    ) -> None:
         self.analyzer = analyzer or FaceAnalyzer(only=TASKS, threads=1)
+        self.ready = False
+        self._metrics = metrics or Metrics()
+        self._limits, self._batch = settings.limits, settings.batch
         self._waiting: deque[_Asked] = deque()
         self._bytes = 0
         self._changed = Condition()
@@ -80,9 +88,11 @@ class Engine:
         self.analyzer.load()
         for thread in self._threads:
             thread.start()
+        self.ready = True
 
     def close(self) -> None:
-        """Finish what was accepted, and stop."""
+        """Finish what was accepted, and stop; nothing more is accepted meanwhile."""
+        self.ready = False
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -91,24 +101,22 @@ class Engine:
                 thread.join()
         self._side.shutdown()
 
-    @property
-    def waiting(self) -> int:
-        """Pictures that wait or are looked at."""
-        return len(self._waiting)
-
-    async def analyze(self, picture: bytes, *, only: tuple[Task, ...], keep_image: bool = False) -> Analysed:
-        """Analyse one picture.
+    async def analyze(
+        self, picture: bytes, *, only: Sequence[Task], name: str = "image", keep_image: bool = False
+    ) -> Analysed:
+        """Analyse one picture; a call that is cancelled before its turn costs nothing.
 
         Args:
             picture: encoded.
             only: what is asked of its faces, some of `TASKS`.
+            name: what errors call it.
             keep_image: whether the decoded picture is wanted, too.
 
         Raises:
-            Problem: too much waits (429), or its time has passed (503).
+            Problem: too much waits (429), its time has passed, or the server is stopping (503).
             ImageError: it cannot be read.
         """
-        asked = _Asked(picture, only, keep_image, time.monotonic() + self._limits.deadline, Future())
+        asked = _Asked(picture, name, tuple(only), keep_image, time.monotonic() + self._limits.deadline)
         self._accept(asked)
         return await asyncio.wrap_future(asked.answer)
 
@@ -123,10 +131,14 @@ class Engine:
                 raise Problem(503, "closing", "the server is stopping")
             full = len(self._waiting) >= self._limits.queue
             if full or self._bytes + len(asked.picture) > self._limits.queue_bytes:
-                raise Problem(429, "busy", "too many pictures are waiting", {"Retry-After": _RETRY_AFTER})
+                raise Problem(429, "busy", "too many pictures are waiting; try again in a second", _RETRY_AFTER)
             self._waiting.append(asked)
-            self._bytes += len(asked.picture)
+            self._hold(len(asked.picture))
             self._changed.notify()
+
+    def _hold(self, size: int) -> None:
+        self._bytes += size
+        self._metrics.waiting.set(len(self._waiting))
 
     def _work(self) -> None:
         while batch := self._next():
@@ -140,20 +152,22 @@ class Engine:
             taken: list[_Asked] = []
             while self._waiting and len(taken) < self._batch and (not taken or self._waiting[0].only == taken[0].only):
                 taken.append(self._waiting.popleft())
-                self._bytes -= len(taken[-1].picture)
+                self._hold(-len(taken[-1].picture))
             return taken
 
     def _answer(self, batch: list[_Asked]) -> None:
         ready = [(asked, image) for asked in batch if (image := self._decoded(asked)) is not None]
         if not ready:
             return
+        images = [image for _, image in ready]
+        began = time.monotonic()
         try:
-            images = [image for _, image in ready]
             found = self.analyzer.describe(images, self.analyzer.detector(images), ready[0][0].only)
         except BaseException as error:  # every caller has to be answered, whatever happened
             for asked, _ in ready:
                 asked.answer.set_exception(error)
             return
+        self._metrics.analysed(found, time.monotonic() - began)
         for (asked, image), faces in zip(ready, found, strict=True):
             asked.answer.set_result(Analysed(faces, image if asked.keep_image else None))
 
@@ -161,10 +175,12 @@ class Engine:
         """The picture; None where nobody waits for it any more, or it cannot be read."""
         if not asked.answer.set_running_or_notify_cancel():
             return None
+        now = time.monotonic()
+        self._metrics.waited.observe(now - asked.since)
         try:
-            if time.monotonic() > asked.until:
-                raise Problem(503, "late", "the server was too busy to answer in time", {"Retry-After": _RETRY_AFTER})
-            return load_image(asked.picture, max_pixels=self._limits.picture_pixels)
-        except (MienError, Problem) as error:
+            if now > asked.until:
+                raise Problem(503, "late", "the server was too busy to answer in time", _RETRY_AFTER)
+            return load_image(asked.picture, max_pixels=self._limits.picture_pixels, name=asked.name)
+        except (ImageError, Problem, MemoryError) as error:
             asked.answer.set_exception(error)
             return None

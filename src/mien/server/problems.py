@@ -26,6 +26,8 @@ from mien.errors import (
 
 log = logging.getLogger("mien.server")
 MEDIA_TYPE = "application/problem+json"
+GONE = 499
+"""The caller hung up: no status of HTTP's, but what logs commonly say."""
 
 _STATUS: tuple[tuple[type[MienError], int, str], ...] = (
     (ImageTooLargeError, 413, "picture-too-large"),
@@ -57,7 +59,7 @@ class Problem(Exception):  # noqa: N818 - the name that RFC 9457 gives it
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        title = HTTPStatus(self.status).phrase
+        title = "Client Closed Request" if self.status == GONE else HTTPStatus(self.status).phrase
         return {"type": "about:blank", "title": title, "status": self.status, "code": self.code, "detail": self.detail}
 
     def response(self) -> JSONResponse:

@@ -16,10 +16,12 @@ class Upload:
     """One picture as it came.
 
     Attributes:
-        name: as the caller calls it; "image" where it has none. Never a path of ours.
+        field: of the form; "image" where it came raw.
+        name: as the caller calls it; its field where it has none. Never a path of ours.
         data: encoded.
     """
 
+    field: str
     name: str
     data: bytes
 
@@ -48,9 +50,11 @@ async def read_pictures(request: Request, limits: Limits, *fields: str) -> list[
         Problem: too many, too large, or none.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return [Upload("image", await read_body(request, limits.picture_bytes))]
+        return [Upload("image", "image", await read_body(request, limits.picture_bytes))]
     form = await read_form(request, limits)
-    pictures = [Upload(part.filename or field, await part.read()) for field in fields for part in files(form, field)]
+    pictures = [
+        Upload(field, part.filename or field, await part.read()) for field in fields for part in files(form, field)
+    ]
     if not pictures:
         raise Problem(422, "empty", f"no picture; send one as {' or '.join(fields)}")
     return pictures
