@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mien import FaceAnalyzer
+from mien.analyzer import TASKS
 
 Mien = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -58,6 +59,12 @@ def lfw(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def analyzer() -> FaceAnalyzer:
     """The default analyzer, on one thread."""
     return FaceAnalyzer(threads=1).load()
+
+
+@pytest.fixture(scope="session")
+def server_analyzer() -> FaceAnalyzer:
+    """One that does all that servers can be asked, loaded once for all of them."""
+    return FaceAnalyzer(only=TASKS, threads=1).load()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from mien import __version__
+from mien.analyzer import FaceAnalyzer
 from mien.gallery.gallery import Gallery
 from mien.server import problems
 from mien.server.context import Context
@@ -18,18 +19,19 @@ from mien.server.routes import analysis, live, service
 from mien.server.settings import Settings
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None) -> FastAPI:
     """A server, ready to be run by uvicorn.
 
     Args:
         settings: how it is set up.
+        analyzer: does the work, and has to do all of `TASKS`; by default one with the networks that come with mien.
 
     Raises:
         GalleryError: its gallery cannot be opened; likewise everything that is wrong from the start.
     """
     gallery = None if settings.gallery is None else Gallery.open(settings.gallery, key=settings.gallery_key)
     metrics = Metrics()
-    context = Context(settings, Engine(settings, metrics=metrics), gallery, metrics, Places(settings.limits.sessions))
+    context = Context(settings, Engine(settings, analyzer, metrics), gallery, metrics, Places(settings.limits.sessions))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

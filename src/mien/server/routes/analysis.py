@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 
 from mien.analyzer import TASKS, Task, no_face_message, to_dict
-from mien.errors import MienError, NoFaceError
+from mien.errors import MienError, ModelError, NoFaceError
 from mien.gallery.answers import identified
 from mien.gallery.decision import FPIR
 from mien.server.access import Caller, require
@@ -75,7 +75,10 @@ async def verify(
 ) -> JSONResponse:
     """Decide whether the largest faces of two pictures show one person."""
     context = context_of(request)
-    context.engine.analyzer.embedder.threshold(fmr)  # a rate that is not there: said before any work
+    try:
+        context.engine.analyzer.embedder.threshold(fmr)
+    except ModelError as error:  # a rate that is not there: said before any work
+        raise Problem(422, "invalid", f"fmr: {error}") from error
     pictures = await read_pictures(request, context.settings.limits, "a", "b")
     if [picture.field for picture in pictures] != ["a", "b"]:
         raise Problem(422, "invalid", "two pictures are compared; send them as a and b")
