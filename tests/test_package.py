@@ -14,6 +14,7 @@ def test_public_names_are_these():
     assert sorted(mien.__all__) == [
         "Ages",
         "Candidate",
+        "Client",
         "DataError",
         "DeviceError",
         "Enrolment",
@@ -40,6 +41,7 @@ def test_public_names_are_these():
         "Moment",
         "NoFaceError",
         "Person",
+        "ServerError",
         "Timeline",
         "UnknownModelError",
         "Verification",

@@ -138,3 +138,23 @@ def test_verification_as_a_dict():
     answer = Verification(True, 0.71239, 0.99876, 0.5, 1e-3, "m", "fast").to_dict()
     assert answer["similarity"] == 0.7124
     assert answer["same"] is True
+
+
+def test_faces_come_back_from_their_dicts(server_analyzer, portrait):
+    faces = server_analyzer(portrait)
+    again = Faces.from_dicts(faces.to_dicts(), faces.image_size)
+    assert again.to_dicts() == faces.to_dicts()
+    assert again.image_size == faces.image_size
+    assert len(Faces.from_dicts([], (3, 4))) == 0
+
+
+def test_uncertain_answers_stay_so(server_analyzer, shared_photos):
+    faces = server_analyzer(shared_photos / "crowd.jpg")
+    assert "uncertain" in faces.expressions.names
+    assert Faces.from_dicts(faces.to_dicts(), faces.image_size).expressions.names == faces.expressions.names
+
+
+@pytest.mark.parametrize("dicts", [[{}], [{"box": "x"}], [1], [{"box": [1, 2, 3], "score": 1, "landmarks": []}]])
+def test_what_are_no_faces_is_refused(dicts):
+    with pytest.raises(ValueError, match=r"box|faces"):
+        Faces.from_dicts(dicts, (1, 1))

@@ -13,9 +13,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from mien.version import VERSION
+
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer, FileResult
     from mien.answers import Ages, Expressions, Genders
+    from mien.client.client import Client
     from mien.errors import (
         DataError,
         DeviceError,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
         MienError,
         ModelError,
         NoFaceError,
+        ServerError,
         UnknownModelError,
         VideoError,
         WeightsError,
@@ -46,11 +50,13 @@ if TYPE_CHECKING:
     from mien.video.frames import Frame, FrameSource, open_frames
     from mien.video.timeline import Timeline
 
-__version__ = "0.1.0"
+
+__version__ = VERSION
 
 _HOMES = {
     "Ages": "mien.answers",
     "Candidate": "mien.gallery.decision",
+    "Client": "mien.client.client",
     "DataError": "mien.errors",
     "DeviceError": "mien.errors",
     "Enrolment": "mien.gallery.enrolment",
@@ -77,6 +83,7 @@ _HOMES = {
     "Moment": "mien.video.analysis",
     "NoFaceError": "mien.errors",
     "Person": "mien.gallery.records",
+    "ServerError": "mien.errors",
     "Timeline": "mien.video.timeline",
     "UnknownModelError": "mien.errors",
     "Verification": "mien.types",
@@ -93,6 +100,7 @@ _HOMES = {
 __all__ = [
     "Ages",
     "Candidate",
+    "Client",
     "DataError",
     "DeviceError",
     "Enrolment",
@@ -119,6 +127,7 @@ __all__ = [
     "Moment",
     "NoFaceError",
     "Person",
+    "ServerError",
     "Timeline",
     "UnknownModelError",
     "Verification",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -71,6 +71,15 @@ class Answers:
         """One JSON-ready dict per face."""
         raise NotImplementedError
 
+    @classmethod
+    def from_dicts(cls, dicts: Sequence[Mapping[str, Any]]) -> Self:
+        """What `to_dicts` says, as far as its rounding goes; at least one face.
+
+        Raises:
+            KeyError, TypeError, ValueError: these are no such dicts.
+        """
+        raise NotImplementedError
+
     def _arrays(self) -> dict[str, _Floats]:
         """The fields that have a row for each face."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
@@ -134,6 +143,14 @@ class Classes(Answers):
             for name, confidence, scores in answers
         ]
 
+    @classmethod
+    def from_dicts(cls, dicts: Sequence[Mapping[str, Any]]) -> Self:
+        """See `Answers.from_dicts`; the threshold, which they do not say, is the least that explains the answers."""
+        labels = tuple(dicts[0]["scores"])
+        scores = np.array([[said["scores"][label] for label in labels] for said in dicts], np.float32)
+        unsure = scores.max(axis=1)[[said["label"] == UNCERTAIN for said in dicts]]
+        return cls(labels, scores, float(np.nextafter(unsure.max(), np.float32(2))) if len(unsure) else 0.0)
+
 
 class Expressions(Classes):
     """What faces show: see `Classes`."""
@@ -171,6 +188,11 @@ class Ages(Answers):
         pairs = zip(rounded(self.years, _DECIMALS_YEARS), rounded(self.sd, _DECIMALS_YEARS), strict=True)
         return [{"years": years, "sd": sd} for years, sd in pairs]
 
+    @classmethod
+    def from_dicts(cls, dicts: Sequence[Mapping[str, Any]]) -> Self:
+        """See `Answers.from_dicts`."""
+        return cls(_column(dicts, "years"), _column(dicts, "sd"))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Eyes(Answers):
@@ -200,6 +222,11 @@ class Eyes(Answers):
         pairs = zip(self.left, self.right, strict=True)
         return [{"left": _open_or_closed(left), "right": _open_or_closed(right)} for left, right in pairs]
 
+    @classmethod
+    def from_dicts(cls, dicts: Sequence[Mapping[str, Any]]) -> Self:
+        """See `Answers.from_dicts`."""
+        return cls(*(np.array([_chance(said[side]) for said in dicts], np.float32) for side in ("left", "right")))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mouths(Answers):
@@ -222,10 +249,24 @@ class Mouths(Answers):
         """One JSON-ready dict per face."""
         return [_open_or_closed(chance) for chance in self.open]
 
+    @classmethod
+    def from_dicts(cls, dicts: Sequence[Mapping[str, Any]]) -> Self:
+        """See `Answers.from_dicts`."""
+        return cls(np.array([_chance(said) for said in dicts], np.float32))
+
 
 def _open_or_closed(chance: float) -> dict[str, Any]:
     """The likelier answer, and its probability."""
     return {"open": bool(chance >= _EVEN), "confidence": round(float(max(chance, 1 - chance)), _DECIMALS_SCORES)}
+
+
+def _chance(said: Mapping[str, Any]) -> float:
+    """That it is open."""
+    return float(said["confidence"]) if said["open"] else 1 - float(said["confidence"])
+
+
+def _column(dicts: Sequence[Mapping[str, Any]], name: str) -> _Floats:
+    return np.array([said[name] for said in dicts], np.float32)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -258,6 +299,11 @@ class Poses(Answers):
         """One JSON-ready dict per face."""
         rows = zip(*(rounded(array, 1) for array in (self.yaw, self.pitch, self.roll)), strict=True)
         return [{"yaw": yaw, "pitch": pitch, "roll": roll} for yaw, pitch, roll in rows]
+
+    @classmethod
+    def from_dicts(cls, dicts: Sequence[Mapping[str, Any]]) -> Self:
+        """See `Answers.from_dicts`."""
+        return cls(*(_column(dicts, name) for name in ("yaw", "pitch", "roll")))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -339,3 +385,11 @@ class Qualities(Answers):
             }
             for i, codes in enumerate(self.advice)
         ]
+
+    @classmethod
+    def from_dicts(cls, dicts: Sequence[Mapping[str, Any]]) -> Self:
+        """See `Answers.from_dicts`; `codes` are those that are given to any of these faces."""
+        codes = tuple(dict.fromkeys(code for said in dicts for code in said["advice"]))
+        advised = np.array([[code in said["advice"] for code in codes] for said in dicts], np.bool_)
+        columns = {name: _column(dicts, name) for name in cls.measures()}
+        return cls(**columns, codes=codes, advised=advised.reshape(len(dicts), len(codes)))

@@ -14,6 +14,7 @@
     ├── DataError               a file of pairs, labels or results does not say what it should
     ├── LivenessError           an attempt to unlock cannot begin or go on
     │   └── LockedError         too many attempts failed; there is a time to wait
+    ├── ServerError             a server cannot be reached, or refuses what a client asks
     └── GalleryError            a gallery cannot be used, or does not hold what was asked for
         ├── GalleryBusyError    others are writing to it, for longer than mien waits
         ├── GalleryKeyError     the key to an encrypted gallery is missing or wrong, or a value was tampered with
@@ -73,6 +74,20 @@ class DataError(MienError):
 
 class LivenessError(MienError):
     """An attempt to unlock cannot begin or go on."""
+
+
+class ServerError(MienError):
+    """A server cannot be reached, or refuses what a client asks.
+
+    Args:
+        detail: one line.
+        status: of HTTP; 0 where no answer came.
+        code: the word for programs that the server gives, see docs/server.md.
+    """
+
+    def __init__(self, detail: str, status: int = 0, code: str = "") -> None:
+        super().__init__(detail)
+        self.status, self.code = status, code
 
 
 class GalleryError(MienError):

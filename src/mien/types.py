@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -37,16 +37,17 @@ _DECIMALS_PIXELS = 2
 _DECIMALS_SCORES = 4
 _DECIMALS_EMBEDDING = 6
 
-_DESCRIBED = {
-    "quality": "qualities",
-    "pose": "poses",
-    "expression": "expressions",
-    "age": "ages",
-    "gender": "genders",
-    "eyes": "eyes",
-    "mouth": "mouths",
+_DESCRIBED: Mapping[str, tuple[str, type[Answers]]] = {
+    "quality": ("qualities", Qualities),
+    "pose": ("poses", Poses),
+    "expression": ("expressions", Expressions),
+    "age": ("ages", Ages),
+    "gender": ("genders", Genders),
+    "eyes": ("eyes", Eyes),
+    "mouth": ("mouths", Mouths),
 }
-"""By its key in the JSON: the field of `Faces` that holds what a model said."""
+"""By its key in the JSON: the field of `Faces` that holds what a model said, and what that is."""
+_ARRAYS = {"box": "boxes", "score": "scores", "landmarks": "landmarks", "embedding": "embeddings"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,8 +163,28 @@ class Faces:
 
     def _answers(self) -> dict[str, Answers]:
         """What was asked for, by the name of its field."""
-        found = {name: getattr(self, name) for name in _DESCRIBED.values()}
+        found = {name: getattr(self, name) for name, _ in _DESCRIBED.values()}
         return {name: value for name, value in found.items() if value is not None}
+
+    @classmethod
+    def from_dicts(cls, dicts: Sequence[Mapping[str, Any]], image_size: tuple[int, int]) -> Self:
+        """The faces that `to_dicts` made these of, as far as its rounding goes.
+
+        Raises:
+            ValueError: these are no such dicts.
+        """
+        if not dicts:
+            return cls.empty(image_size)
+        try:
+            arrays = {name: [face[key] for face in dicts] for key, name in _ARRAYS.items() if key in dicts[0]}
+            said = {
+                name: kind.from_dicts([face[key] for face in dicts])
+                for key, (name, kind) in _DESCRIBED.items()
+                if key in dicts[0]
+            }
+            return cls(**arrays, **said, image_size=image_size)  # type: ignore[arg-type]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"these are no faces: {error!r}") from error
 
     def to_dicts(self, *, embeddings: bool = True) -> list[dict[str, Any]]:
         """One JSON-ready dict per face; what was not computed is absent.
@@ -173,7 +194,7 @@ class Faces:
         """
         out: list[dict[str, Any]] = []
         answers = self._answers()
-        said = {key: answers[name].to_dicts() for key, name in _DESCRIBED.items() if name in answers}
+        said = {key: answers[name].to_dicts() for key, (name, _) in _DESCRIBED.items() if name in answers}
         for i in range(len(self)):
             face: dict[str, Any] = {
                 "box": rounded(self.boxes[i], _DECIMALS_PIXELS),

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from mien import __version__
 from mien.analyzer import FaceAnalyzer
 from mien.gallery.gallery import Gallery
 from mien.server import problems
@@ -17,6 +16,7 @@ from mien.server.metrics import Measured, Metrics
 from mien.server.places import Places
 from mien.server.routes import analysis, live, service
 from mien.server.settings import Settings
+from mien.version import VERSION
 
 
 def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None) -> FastAPI:
@@ -43,7 +43,7 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None) -> Fast
 
     app = FastAPI(
         title="mien",
-        version=__version__,
+        version=VERSION,
         summary="Faces: who they are, and what they show.",
         lifespan=lifespan,
         openapi_url="/v1/openapi.json",

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien import __version__
 from mien.types import Faces
+from mien.version import VERSION
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCHES = (1, 2, 4, 8, 16, 32)
@@ -32,7 +32,7 @@ class Metrics:
         self.computed = Histogram("mien_batch_seconds", "A pass took.", buckets=_SECONDS, registry=registry)
         self.waited = Histogram("mien_wait_seconds", "A picture waited.", buckets=_SECONDS, registry=registry)
         self.waiting = Gauge("mien_waiting_pictures", "Pictures that wait now.", registry=registry)
-        Gauge("mien_info", "What runs.", ("version",), registry=registry).labels(__version__).set(1)
+        Gauge("mien_info", "What runs.", ("version",), registry=registry).labels(VERSION).set(1)
 
     def analysed(self, found: Sequence[Faces], seconds: float) -> None:
         """One pass was made."""

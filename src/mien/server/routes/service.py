@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from mien import __version__
 from mien.analyzer import DEFAULT_TASKS, TASKS
 from mien.models import registry
 from mien.models.card import summary
@@ -17,6 +16,7 @@ from mien.server.context import context_of
 from mien.server.problems import Problem
 from mien.server.schemas import InfoAnswer, ModelsAnswer, StatusAnswer, refusals
 from mien.types import SCHEMA
+from mien.version import VERSION
 
 router = APIRouter(tags=["service"])
 
@@ -51,7 +51,7 @@ async def info(request: Request, caller: Annotated[Caller, Depends(known)]) -> d
     limits = context.settings.limits
     return {
         "schema": SCHEMA,
-        "version": __version__,
+        "version": VERSION,
         "tasks": list(TASKS),
         "default_tasks": list(DEFAULT_TASKS),
         "gallery": context.gallery is not None,

@@ -1,0 +1,3 @@
+"""The version of mien."""
+
+VERSION = "0.1.0"
