@@ -14,6 +14,7 @@
     ├── DataError               a file of pairs, labels or results does not say what it should
     ├── LivenessError           an attempt to unlock cannot begin or go on
     │   └── LockedError         too many attempts failed; there is a time to wait
+    ├── ServerError             a server cannot be started, or its keys cannot be read
     └── GalleryError            a gallery cannot be used, or does not hold what was asked for
         ├── GalleryBusyError    others are writing to it, for longer than mien waits
         ├── GalleryKeyError     the key to an encrypted gallery is missing or wrong, or a value was tampered with
@@ -69,6 +70,10 @@ class GateError(MienError):
 
 class DataError(MienError):
     """A file of pairs, labels or results does not say what it should."""
+
+
+class ServerError(MienError):
+    """A server cannot be started, or its keys or audit log cannot be read or written."""
 
 
 class LivenessError(MienError):
