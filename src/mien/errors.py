@@ -14,7 +14,7 @@
     ├── DataError               a file of pairs, labels or results does not say what it should
     ├── LivenessError           an attempt to unlock cannot begin or go on
     │   └── LockedError         too many attempts failed; there is a time to wait
-    ├── ServerError             a server cannot be reached, or refuses what a client asks
+    ├── ServerError             a server cannot be started or reached, or refuses what a client asks
     └── GalleryError            a gallery cannot be used, or does not hold what was asked for
         ├── GalleryBusyError    others are writing to it, for longer than mien waits
         ├── GalleryKeyError     the key to an encrypted gallery is missing or wrong, or a value was tampered with
@@ -77,7 +77,7 @@ class LivenessError(MienError):
 
 
 class ServerError(MienError):
-    """A server cannot be reached, or refuses what a client asks.
+    """A server cannot be started or reached, its keys or audit log fail, or it refuses what a client asks.
 
     Args:
         detail: one line.

@@ -35,7 +35,12 @@ def test_faces_are_those_of_the_library(client, server_analyzer):
 
 @pytest.mark.parametrize("kind", ["path", "str", "bytes", "file", "array"])
 def test_pictures_come_in_all_forms(client, kind):
-    forms = {"path": lambda: HOPPER, "str": lambda: str(HOPPER), "bytes": HOPPER.read_bytes, "array": lambda: load_image(HOPPER)}  # fmt: skip
+    forms = {
+        "path": lambda: HOPPER,
+        "str": lambda: str(HOPPER),
+        "bytes": HOPPER.read_bytes,
+        "array": lambda: load_image(HOPPER),
+    }
     if kind == "file":
         with HOPPER.open("rb") as file:
             assert len(client.analyze(file, only=["detect"])) == 1

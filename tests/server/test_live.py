@@ -1,6 +1,7 @@
 """Live frames: one answer a frame, old ones dropped, and clear ends."""
 
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -32,8 +33,15 @@ def talk(socket, **hello) -> None:
     assert socket.receive_json() == {"type": "ready"}
 
 
+def wait_for(true) -> None:
+    until = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_a_face_keeps_its_number_and_is_named(client):
-    with client.websocket_connect("/v1/live") as socket:
+    with client.websocket_connect("ws://localhost/v1/live") as socket:
         talk(socket, identify=True)
         answers = []
         for _ in range(6):
@@ -49,7 +57,7 @@ def test_a_face_keeps_its_number_and_is_named(client):
 
 
 def test_only_what_is_asked_for_is_said(client):
-    with client.websocket_connect("/v1/live") as socket:
+    with client.websocket_connect("ws://localhost/v1/live") as socket:
         talk(socket, only=["detect"])
         socket.send_bytes(FRAME)
         face = socket.receive_json()["faces"][0]
@@ -57,7 +65,7 @@ def test_only_what_is_asked_for_is_said(client):
 
 
 def test_frames_that_come_too_fast_are_dropped_and_said(client):
-    with client.websocket_connect("/v1/live") as socket:
+    with client.websocket_connect("ws://localhost/v1/live") as socket:
         talk(socket, only=["detect"])
         for _ in range(8):
             socket.send_bytes(FRAME)
@@ -69,7 +77,7 @@ def test_frames_that_come_too_fast_are_dropped_and_said(client):
 
 
 def test_a_frame_that_is_no_picture_does_not_end_it(client):
-    with client.websocket_connect("/v1/live") as socket:
+    with client.websocket_connect("ws://localhost/v1/live") as socket:
         talk(socket)
         socket.send_bytes(b"no picture")
         bad = socket.receive_json()
@@ -90,7 +98,7 @@ def test_a_frame_that_is_no_picture_does_not_end_it(client):
     ],
 )
 def test_a_first_message_that_is_none_ends_it(client, hello, code):
-    with client.websocket_connect("/v1/live") as socket:
+    with client.websocket_connect("ws://localhost/v1/live") as socket:
         (socket.send_text if isinstance(hello, str) else socket.send_bytes)(hello)
         with pytest.raises(WebSocketDisconnect) as end:
             socket.receive_json()
@@ -99,7 +107,7 @@ def test_a_first_message_that_is_none_ends_it(client, hello, code):
 
 @pytest.mark.parametrize(("message", "code"), [("text", 1008), (bytes(300_000), 1009)])
 def test_what_is_no_frame_ends_it(client, message, code):
-    with client.websocket_connect("/v1/live") as socket:
+    with client.websocket_connect("ws://localhost/v1/live") as socket:
         talk(socket)
         (socket.send_text if isinstance(message, str) else socket.send_bytes)(message)
         with pytest.raises(WebSocketDisconnect) as end:
@@ -108,21 +116,25 @@ def test_what_is_no_frame_ends_it(client, message, code):
 
 
 def test_no_more_streams_than_there_are_places(client):
-    with client.websocket_connect("/v1/live") as one, client.websocket_connect("/v1/live") as two:
+    with (
+        client.websocket_connect("ws://localhost/v1/live") as one,
+        client.websocket_connect("ws://localhost/v1/live") as two,
+    ):
         talk(one)
         talk(two)
-        with client.websocket_connect("/v1/live") as three:
+        with client.websocket_connect("ws://localhost/v1/live") as three:
             three.send_text("{}")
             with pytest.raises(WebSocketDisconnect) as end:
                 three.receive_json()
         assert end.value.code == 1013
-    with client.websocket_connect("/v1/live") as again:
+    wait_for(lambda: client.app.state.context.places.free == 2)
+    with client.websocket_connect("ws://localhost/v1/live") as again:
         talk(again)
 
 
 def test_whoever_sends_nothing_is_let_go(client, monkeypatch):
     monkeypatch.setattr(live, "_IDLE_SECONDS", 0.1)
-    with client.websocket_connect("/v1/live") as socket:
+    with client.websocket_connect("ws://localhost/v1/live") as socket:
         talk(socket)
         with pytest.raises(WebSocketDisconnect) as end:
             socket.receive_json()

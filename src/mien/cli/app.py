@@ -16,6 +16,7 @@ from mien.cli import (
     identify,
     models,
     optimize,
+    serve,
     train,
     unlock,
     verify,
@@ -55,6 +56,7 @@ app.add_typer(gallery.app, name="gallery")
 app.command()(cluster.cluster)
 app.command()(video.video)
 app.command()(unlock.unlock)
+app.add_typer(serve.app, name="serve")
 app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(train.app, name="train")

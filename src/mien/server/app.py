@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from mien.analyzer import FaceAnalyzer
 from mien.gallery.gallery import Gallery
-from mien.server import problems
+from mien.server import gates, problems
 from mien.server.context import Context
 from mien.server.engine import Engine
 from mien.server.metrics import Measured, Metrics
@@ -19,15 +19,17 @@ from mien.server.settings import Settings
 from mien.version import VERSION
 
 
-def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None) -> FastAPI:
-    """A server, ready to be run by uvicorn.
+def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls: bool = False) -> FastAPI:
+    """A server, ready to be run by uvicorn, see `serving`.
 
     Args:
         settings: how it is set up.
         analyzer: does the work, and has to do all of `TASKS`; by default one with the networks that come with mien.
+        tls: whether it speaks HTTPS itself.
 
     Raises:
         GalleryError: its gallery cannot be opened; likewise everything that is wrong from the start.
+        ServerError: keys are needed, and there is none, or they cannot be read.
     """
     gallery = None if settings.gallery is None else Gallery.open(settings.gallery, key=settings.gallery_key)
     metrics = Metrics()
@@ -50,9 +52,10 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None) -> Fast
         docs_url=None,  # they would fetch scripts from elsewhere
         redoc_url=None,
     )
-    app.add_middleware(Measured, metrics=metrics)
     app.state.context = context
     problems.install(app)
+    gates.install(app, settings, tls=tls)
+    app.add_middleware(Measured, metrics=metrics)  # outermost: what is refused counts, too
     for subject in (service, analysis, live):
         app.include_router(subject.router)
     return app

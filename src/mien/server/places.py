@@ -14,10 +14,13 @@ class Places:
 
     Args:
         count: how many.
+
+    Attributes:
+        free: how many are left.
     """
 
     def __init__(self, count: int) -> None:
-        self._free, self._lock = count, Lock()
+        self.free, self._lock = count, Lock()
 
     def take(self) -> None:
         """Take one; `leave` gives it back.
@@ -26,14 +29,14 @@ class Places:
             Problem: none is free.
         """
         with self._lock:
-            if not self._free:
+            if not self.free:
                 raise Problem(429, "full", "too many live streams and attempts at once", {"Retry-After": "10"})
-            self._free -= 1
+            self.free -= 1
 
     def leave(self) -> None:
         """Give one back."""
         with self._lock:
-            self._free += 1
+            self.free += 1
 
     @contextmanager
     def taken(self) -> Iterator[None]:

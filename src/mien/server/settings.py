@@ -24,10 +24,11 @@ class Limits:
         queue: pictures that wait for a network; more are answered with 429.
         queue_bytes: of encoded pictures that are held at once, likewise.
         deadline: seconds from the last byte of a request until its answer; later it is 503.
-        upload_seconds: within which a request's header, and then its body, has to arrive; videos get as much for each
-            8 MB.
-        connections: open at once.
-        per_minute: requests of one key, or of one address where there are no keys; 0: no limit.
+        upload_seconds: within which a request's header, and then its body, has to arrive; each 8 MB of it that have
+            arrived buy as much again.
+        connections: open at once; of one address a quarter of it, unless only this machine can reach the server.
+        per_minute: requests of one key, or of one address without a key; a quarter of it may come at once. 0: no limit,
+            nor is there one for callers without keys where only this machine can reach the server.
         jobs: that run or wait at once; of one owner a quarter of it.
         job_seconds: one job may run.
         keep_seconds: a finished job's results can be fetched.
@@ -63,6 +64,8 @@ class Settings:
         workers: pictures that are analysed at a time, each by one thread; 0: as many as there are cores.
         batch: pictures whose faces share a forward pass, at most.
         hosts: names under which it is reached, beside its own; anything else in a Host header is refused.
+        proxies: addresses of proxies whose word is taken for where a request comes from (X-Forwarded-For).
+        keys: ask for keys although only this machine reaches it, and others work on it.
         keyless: serve without keys although it listens beyond this machine: somebody else guards the door.
         page: whether the web page is served.
         limits: how much may be asked for.
@@ -76,6 +79,8 @@ class Settings:
     workers: int = 0
     batch: int = 8
     hosts: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    keys: bool = False
     keyless: bool = False
     page: bool = True
     limits: Limits = field(default_factory=Limits)
@@ -97,5 +102,6 @@ class Settings:
 
     @property
     def needs_keys(self) -> bool:
-        """Whether every request has to show a key."""
-        return not (self.local or self.keyless)
+        """Whether every request has to show a key: also where a proxy on this machine lets others in."""
+        others = self.keys or self.hosts or self.proxies or not self.local
+        return bool(others) and not self.keyless
