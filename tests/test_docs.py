@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
 from mien.cli.app import app
+from mien.client.transport import URL
 from tests.video.making import write_video
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +40,8 @@ ELSEWHERE = {
     'mien unlock "Grace Hopper" --gallery people.db --frames attempt.mp4 --challenge smile@2,turn-left@5.5': (
         "never exits with 0; tests/liveness/test_cli_unlock.py runs it"
     ),
+    "mien serve": "the server that the other commands ask is this",
+    "pip install 'mien[server]'": "installs from an index; the tests' environment has the same packages",
     "pip install 'mien[train]'": "installs from an index; the tests' environment has the same packages",
 }
 LONG_PAGES = {  # on the development data
@@ -122,13 +129,52 @@ def runnable() -> list[tuple[str, str]]:
     return [(page, command) for page, command in shown if command not in ELSEWHERE and page not in LONG_PAGES]
 
 
+def environment_of(sandbox: Path) -> dict[str, str]:
+    """Where `mien` is this one, and keys and lock-outs are the sandbox's own."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "XDG_STATE_HOME": str(sandbox / "state")}
+
+
+@pytest.fixture(scope="module")
+def server(sandbox) -> Iterator[str]:
+    """The address of the `mien serve` that the documentation talks to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mien", "serve", "--port", str(port), "--gallery", "served.db"]
+    process = subprocess.Popen(command, cwd=sandbox, env=environment_of(sandbox), stderr=subprocess.PIPE, text=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 60
+        while not answers(f"{url}/readyz"):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < until, "the server is not ready after a minute"
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode in (0, -15), said
+
+
+def answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize(("page", "command"), runnable())
-def test_command(page, command, sandbox):
+def test_command(page, command, sandbox, request):
     if command == "make demo":
         demo(sandbox)
         return
-    executable = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{executable}{os.pathsep}{os.environ['PATH']}"}
+    if command.startswith("curl "):
+        if shutil.which("curl") is None:
+            pytest.skip("needs curl")
+        command = command.replace("curl ", "curl --fail-with-body ").replace(URL, request.getfixturevalue("server"))
+    environment = environment_of(sandbox)
     environment["MIEN_GALLERY"] = f"{Path(page).stem}.db"  # each page tells its own story
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
@@ -203,9 +249,18 @@ def snippets() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "code"), snippets(), ids=lambda value: value[:20])
-def test_python_snippet(page, code, sandbox):
+def test_python_snippet(page, code, sandbox, request):
+    environment = environment_of(sandbox)
+    if "mien.Client" in code:
+        environment["MIEN_URL"] = request.getfixturevalue("server")
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=sandbox, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code],
+        cwd=sandbox,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, f"{page}\n{code}\n{done.stderr[-500:]}"
     assert done.stdout or "save_image" in code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +20,6 @@ from mien.ops.image import ImageSource
 from mien.types import Faces, Verification
 
 if TYPE_CHECKING:
-    import os
-
     import httpx2
 
 
@@ -43,7 +42,7 @@ class Client:
     """Asks a server; a context manager, which closes its connections. May be shared by threads.
 
     Args:
-        url: of the server.
+        url: of the server; by default the environment's `MIEN_URL`, or else where `mien serve` is on this machine.
         key: that it asks for; by default the environment's `MIEN_KEY`.
         timeout: seconds without a byte after which a request is given up.
         patience: seconds for which a busy server is asked again, as it says.
@@ -56,14 +55,16 @@ class Client:
 
     def __init__(
         self,
-        url: str = URL,
+        url: str | None = None,
         *,
         key: str | None = None,
         timeout: float = 60.0,
         patience: float = 30.0,
         http: httpx2.Client | None = None,
     ) -> None:
-        self._transport = Transport(url, key, timeout=timeout, patience=patience, http=http)
+        self._transport = Transport(
+            url or os.environ.get("MIEN_URL") or URL, key, timeout=timeout, patience=patience, http=http
+        )
 
     def close(self) -> None:
         """Close its connections."""
