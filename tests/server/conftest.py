@@ -58,7 +58,7 @@ class Running:
         return httpx.Client(base_url=self.url, timeout=60, headers=headers, trust_env=False, **how)
 
     def raw(self, *pieces: bytes, pause: float = 0.0, wait: float = 10.0) -> bytes:
-        """Send bytes as they are, with pauses between, and read until the server closes, or says nothing for a while."""
+        """Send bytes as they are, with pauses between, and read until it closes, or says nothing for a while."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as connection:
             answer = b""
             with suppress(ConnectionError):  # it has closed: what it said before is still to be read
@@ -165,3 +165,25 @@ def guarded(tmp_path_factory, known_people, server_analyzer) -> Iterator[Running
 def trusting(certificate: Path) -> ssl.SSLContext:
     """A client's trust in a certificate of a test."""
     return ssl.create_default_context(cafile=str(certificate))
+
+
+SMALL = Limits(
+    picture_bytes=300_000, picture_pixels=2_000_000, pictures=3, video_bytes=1_000_000, upload_seconds=1.0, queue=4,
+    queue_bytes=2_000_000, connections=24, per_minute=0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory, known_people, server_analyzer) -> Iterator[Running]:
+    """A server that gives little, and waits no longer than a second."""
+    with with_grace(tmp_path_factory.mktemp("small"), known_people, server_analyzer, limits=SMALL) as made:
+        yield made
+
+
+@pytest.fixture
+def nothing_changes(request) -> Iterator[None]:
+    """Whatever attacks a test makes: the gallery is the same before and after it."""
+    servers = [request.getfixturevalue(name) for name in ("small", "guarded", "server") if name in request.fixturenames]
+    before = [one.people() for one in servers]
+    yield
+    assert [one.people() for one in servers] == before
