@@ -26,7 +26,7 @@ def started(tmp_path, state):
     def start(*arguments):
         process = subprocess.Popen(
             [sys.executable, "-m", "mien", "serve", "--port", "0", "--workers", "1", *arguments],
-            stderr=subprocess.PIPE, text=True, env={**os.environ, **state}, cwd=tmp_path,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, **state},
         )  # fmt: skip
         processes.append(process)
         for line in process.stderr:
@@ -54,7 +54,7 @@ def wait_until_ready(url) -> None:
 
 
 def test_it_serves_and_ends_in_order(started, tmp_path):
-    process, url, told = started()
+    process, url, told = started("--gallery", str(tmp_path / "people.db"))
     wait_until_ready(url)
     assert "this machine alone" in told
     assert "no keys" in told
@@ -74,8 +74,8 @@ def test_what_was_accepted_is_finished_before_it_ends(started, portrait):
     port = int(url.rpartition(":")[2])
     picture = portrait.read_bytes()
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}"
-        connection.sendall(head.encode() + b"\r\n\r\n" + picture[:-10])
+        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n"
+        connection.sendall(head.encode() + picture[:-10])
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
