@@ -170,8 +170,10 @@ class _Answer:
             self.code, self.complete = str(json.loads(message["body"])["code"])[:40], True
         elif kind == "websocket.accept":
             self.status = 101
-        elif kind == "websocket.close" and message.get("code", 1000) not in {1000, 1001}:
-            self.status, self.code = 403, str(message.get("reason") or message["code"])[:40]
+        elif kind == "websocket.close":
+            self.complete = True
+            if message.get("code", 1000) not in {1000, 1001}:
+                self.status, self.code = 403, str(message.get("reason") or message["code"])[:40]
         return False
 
     def held(self) -> list[Message]:

@@ -120,7 +120,7 @@ class _Bounded(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """See uvicorn."""
         super().on_response_complete()
-        if not self.pipeline and not self.transport.is_closing():
+        if self.timeout_keep_alive_task is not None:  # no other request is waiting, or being answered
             self._start_clock()
 
     def send_400_response(self, msg: str) -> None:
