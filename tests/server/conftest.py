@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,23 +58,23 @@ class Running:
         return httpx.Client(base_url=self.url, timeout=60, headers=headers, trust_env=False, **how)
 
     def raw(self, *pieces: bytes, pause: float = 0.0, wait: float = 10.0) -> bytes:
-        """Send bytes as they are, with pauses between, and read until the server closes, or says nothing for a while."""
+        """Send bytes as they are, with pauses between, and read until it closes, or says nothing for a while."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as connection:
             answer = b""
-            try:
+            with suppress(ConnectionError):  # it has closed: what it said before is still to be read
                 for piece in pieces:
                     connection.sendall(piece)
                     time.sleep(pause)
+            with suppress(TimeoutError, ConnectionError):
                 while got := connection.recv(65536):
                     answer += got
-            except (TimeoutError, ConnectionError):
-                pass
             return answer
 
-    def lines(self, name: str = "*") -> list[dict[str, Any]]:
+    def lines(self, name: str = "") -> list[dict[str, Any]]:
         """The audit log: "audit", "refused", or all."""
         folder = server_folder(self.settings.folder)
-        return [json.loads(line) for file in sorted(folder.glob(f"{name}*.jsonl")) for line in file.open()]
+        files = sorted(folder.glob(f"{name}*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     def people(self) -> dict[str, Any]:
         """All that the gallery holds."""
@@ -165,3 +165,25 @@ def guarded(tmp_path_factory, known_people, server_analyzer) -> Iterator[Running
 def trusting(certificate: Path) -> ssl.SSLContext:
     """A client's trust in a certificate of a test."""
     return ssl.create_default_context(cafile=str(certificate))
+
+
+SMALL = Limits(
+    picture_bytes=300_000, picture_pixels=2_000_000, pictures=3, video_bytes=1_000_000, upload_seconds=1.0, queue=4,
+    queue_bytes=2_000_000, connections=24, per_minute=0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory, known_people, server_analyzer) -> Iterator[Running]:
+    """A server that gives little, and waits no longer than a second."""
+    with with_grace(tmp_path_factory.mktemp("small"), known_people, server_analyzer, limits=SMALL) as made:
+        yield made
+
+
+@pytest.fixture
+def nothing_changes(request) -> Iterator[None]:
+    """Whatever attacks a test makes: the gallery is the same before and after it."""
+    servers = [request.getfixturevalue(name) for name in ("small", "guarded", "server") if name in request.fixturenames]
+    before = [one.people() for one in servers]
+    yield
+    assert [one.people() for one in servers] == before

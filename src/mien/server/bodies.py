@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ _FORM_BYTES = 200_000  # of a form, beside its pictures
 _BULKY = ("/v1/videos", "/v1/clusters")
 _SLOWEST = 8_000_000  # bytes that buy as much time again
 _DEEPEST = 16
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _LONGEST_NUMBER = 19  # digits: what fits in 64 bits
 
 
@@ -174,6 +176,7 @@ def strict_json(data: bytes) -> Any:
             and half characters in strings, and what is nested deeper than anything here.
     """
     try:
+        _check_depth(data)
         value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_object,
@@ -181,8 +184,8 @@ def strict_json(data: bytes) -> Any:
             parse_int=_whole,
             parse_float=_finite,
         )
-        _check(value, _DEEPEST)
-    except (ValueError, RecursionError) as error:
+        _check(value)
+    except ValueError as error:
         told = str(error) if type(error) is _UnsoundError else "no JSON in UTF-8"
         raise Problem(422, "invalid-json", f"the body: {told}") from error
     return value
@@ -215,16 +218,23 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check(value: Any, deepest: int) -> None:
-    if deepest == 0:
-        raise _UnsoundError("nested too deeply")
+def _check_depth(data: bytes) -> None:
+    """Before it is parsed: a parser that runs out of stack may leave its process in a bad way."""
+    depth = 0
+    for bracket in re.findall(rb"[\[\]{}]", _STRING.sub(b"", data)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > _DEEPEST:
+            raise _UnsoundError("nested too deeply")
+
+
+def _check(value: Any) -> None:
     if isinstance(value, str):
         if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
             raise _UnsoundError("a string with NUL or half a character in it")
     elif isinstance(value, dict):
         for name, part in value.items():
-            _check(name, deepest - 1)
-            _check(part, deepest - 1)
+            _check(name)
+            _check(part)
     elif isinstance(value, list):
         for part in value:
-            _check(part, deepest - 1)
+            _check(part)

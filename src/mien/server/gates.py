@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -111,7 +111,11 @@ class Audited:
         answer = _Answer()
 
         async def noting(message: Message) -> None:
-            answer.note(message)
+            if answer.holds(message):
+                return
+            self._write(scope, answer)  # before the answer: who has one finds it in the log
+            for each in answer.held():
+                await send(each)
             await send(message)
 
         try:
@@ -120,9 +124,13 @@ class Audited:
             answer.status = 500
             raise
         finally:
+            answer.complete = True
             self._write(scope, answer)
 
     def _write(self, scope: Scope, answer: _Answer) -> None:
+        if answer.written or not answer.complete:
+            return
+        answer.written = True
         line = line_of(scope)
         if answer.status < 400 and (line.route in _QUIET | _OFTEN or is_page(scope["path"])):
             return
@@ -133,29 +141,46 @@ class Audited:
             return  # told by the log itself; what changes something has been written down before
 
 
+@dataclass(eq=False)
 class _Answer:
-    """What was answered: status, and the code of a refusal."""
+    """What was answered.
 
-    def __init__(self) -> None:
-        self.status, self.code = 500, None
-        self._is_problem = False
+    Attributes:
+        status: of HTTP; of a WebSocket 101, or 403 where it was closed for a reason.
+        code: of a refusal.
+        complete: both are known.
+        written: it is in the log.
+    """
 
-    status: int
-    code: str | None
+    status: int = 500
+    code: str | None = None
+    complete: bool = False
+    written: bool = False
+    _start: Message | None = None  # of a refusal, whose code comes with its body
 
-    def note(self, message: Message) -> None:
-        """See what is sent."""
+    def holds(self, message: Message) -> bool:
+        """See what is sent; True: it is kept until the next message."""
         kind = message["type"]
         if kind == "http.response.start":
             self.status = message["status"]
-            self._is_problem = (b"content-type", MEDIA_TYPE.encode()) in message["headers"]
-        elif kind == "http.response.body" and self._is_problem:
-            self.code = str(json.loads(message["body"])["code"])[:40]
-            self._is_problem = False
+            self.complete = (b"content-type", MEDIA_TYPE.encode()) not in message["headers"]
+            self._start = None if self.complete else message
+            return not self.complete
+        if kind == "http.response.body" and self._start is not None:
+            self.code, self.complete = str(json.loads(message["body"])["code"])[:40], True
         elif kind == "websocket.accept":
             self.status = 101
-        elif kind == "websocket.close" and message.get("code", 1000) not in {1000, 1001}:
-            self.status, self.code = 403, str(message.get("reason") or message["code"])[:40]
+        elif kind == "websocket.close":
+            self.complete = True
+            if message.get("code", 1000) not in {1000, 1001}:
+                self.status, self.code = 403, str(message.get("reason") or message["code"])[:40]
+        return False
+
+    def held(self) -> list[Message]:
+        """What was kept, and is to be sent now."""
+        held = [] if self._start is None else [self._start]
+        self._start = None
+        return held
 
 
 def line_of(scope: Scope) -> Line:

@@ -10,10 +10,9 @@ import asyncio
 import logging
 import socket
 from ipaddress import ip_address
-from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.server.problems import Problem
@@ -51,7 +50,9 @@ class Answers:
 
     def __init__(self, app: ASGIApp, *, tls: bool = False) -> None:
         self._app = app
-        self._headers = _EVERYWHERE | ({"Strict-Transport-Security": "max-age=31536000"} if tls else {})
+        strict = _EVERYWHERE | ({"Strict-Transport-Security": "max-age=31536000"} if tls else {})
+        self._page = _raw(strict | {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"})
+        self._answer = _raw(strict | {"Content-Security-Policy": _ANSWER_POLICY, "Cache-Control": "no-store"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -78,13 +79,18 @@ class Answers:
             await failed.response()(scope, receive, finished)
 
     def _finish(self, scope: Scope, message: Message) -> None:
-        headers = MutableHeaders(scope=message)
-        headers["X-Request-ID"] = visit_of(scope).id
-        for name, value in self._headers.items():
-            headers.setdefault(name, value)
-        page = is_page(scope["path"])
-        headers.setdefault("Content-Security-Policy", _PAGE_POLICY if page else _ANSWER_POLICY)
-        headers.setdefault("Cache-Control", "no-cache" if page else "no-store")
+        """Add what a route has not said otherwise."""
+        said = {name for name, _ in message["headers"]}
+        added = self._page if is_page(scope["path"]) else self._answer
+        message["headers"] = [
+            *message["headers"],
+            (b"x-request-id", visit_of(scope).id.encode()),
+            *((name, value) for name, value in added if name not in said),
+        ]
+
+
+def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 def is_page(path: str) -> bool:
@@ -184,9 +190,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def header_values(scope: Scope, *names: str) -> list[Any]:
-    """All values of these headers."""
-    headers = Headers(scope=scope)
-    return [value for name in names for value in headers.getlist(name)]

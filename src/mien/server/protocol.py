@@ -111,7 +111,7 @@ class _Bounded(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """See httptools."""
-        if sum(name == b"content-length" for name, _ in self.headers) > 1:
+        if not _one_length(self.headers):
             raise _refusal(_BAD)
         self._header, self._refused = None, 0
         self._stop_clock()
@@ -120,7 +120,7 @@ class _Bounded(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """See uvicorn."""
         super().on_response_complete()
-        if not self.pipeline and not self.transport.is_closing():
+        if self.timeout_keep_alive_task is not None:  # no other request is waiting, or being answered
             self._start_clock()
 
     def send_400_response(self, msg: str) -> None:
@@ -158,6 +158,13 @@ class _Bounded(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:  # else this would get into the middle of an answer
             self.transport.write(_wire(problem))
         self.transport.close()
+
+
+def _one_length(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether there is one way alone to tell where a body ends."""
+    lengths = [value for name, value in headers if name == b"content-length"]
+    codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
+    return len(lengths) + len(codings) <= 1 and codings in ([], [b"chunked"])
 
 
 _BAD = Problem(400, "not-http", "a request that is no HTTP, or that can be read in two ways")

@@ -169,25 +169,28 @@ class ModelsAnswer(BaseModel):
 
 
 _REFUSALS = {
+    400: "No request that can be read in one way alone.",
     401: "No key, or one that is not valid.",
     403: "The key may not do this.",
     404: "There is no such thing.",
+    408: "The body came too slowly.",
     409: "It contradicts what is there.",
     413: "Too large.",
     415: "Not sent as pictures are.",
+    421: "The server does not go by the name in Host.",
     422: "It cannot be used; `detail` says why.",
     429: "Too much at once; try again after `Retry-After` seconds.",
     500: "The server failed; its log says why.",
     503: "Too busy to answer in time, or stopping.",
 }
+_ALWAYS = frozenset({400, 401, 403, 408, 413, 415, 421, 422, 429, 500, 503})
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: those that all have (401, 403, 422, 429, 500, 503), and these."""
+    """The `responses` of a route: those that all have, whose gates are before every route, and these."""
     content = {MEDIA_TYPE: {"schema": ProblemAnswer.model_json_schema()}}
     return {
-        status: {"description": _REFUSALS[status], "content": content}
-        for status in sorted({401, 403, 422, 429, 500, 503, *statuses})
+        status: {"description": _REFUSALS[status], "content": content} for status in sorted(_ALWAYS | set(statuses))
     }
 
 
