@@ -291,8 +291,8 @@ class Jobs:
         except Problem as problem:
             job.error = problem
         except MienError as error:
-            problem = problem_of(error)
-            job.error = Problem(problem.status, problem.code, job.told(problem.detail))
+            told = problem_of(error)
+            job.error = Problem(told.status, told.code, job.told(told.detail))
         except OSError as error:
             log.error("a job failed: %s", error)
             job.error = Problem(503, "storage", "the server could not keep what it found; its log says why")

@@ -17,6 +17,7 @@ from mien.server.routes.jobs import Asker, told
 from mien.server.schemas import BINARY, body_of, refusals
 from mien.server.settings import Limits
 from mien.server.uploads import Write, save_files
+from mien.server.visits import visit_of
 
 router = APIRouter(prefix="/v1/clusters", tags=["jobs"])
 _BODY = body_of(
@@ -75,7 +76,7 @@ class _Sorted:
     "",
     status_code=202,
     response_model=OneJobAnswer,
-    responses=refusals(409, 413),
+    responses=refusals(409, 413, 415),
     openapi_extra=_BODY,
     summary="Group pictures by person",
 )
@@ -87,7 +88,7 @@ async def clusters(
         float | None, Query(gt=-1, lt=1, description="Similarity from which on groups are merged.")
     ] = None,
 ) -> JSONResponse:
-    """Group the faces of pictures, or of a zip file of them, by whom they show. Nothing is kept but crops, for a while."""
+    """Group the faces of pictures, or of a zip file of them, by whom they show; crops of them are kept for a while."""
     context = context_of(request)
     limits = context.settings.limits
     job = context.jobs.admit(caller.id, "cluster", "pictures")
@@ -104,4 +105,5 @@ async def clusters(
     except BaseException:
         context.jobs.remove(job)
         raise
+    visit_of(request.scope).subject = job.id
     return told(job, 202)

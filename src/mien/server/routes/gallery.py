@@ -72,7 +72,7 @@ async def crop(request: Request, caller: Read, number: FaceNumber) -> Response:
     if data is None:
         raise Problem(404, "not-found", "no such face, or no crop of it is kept")
     kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-    return Response(data, media_type=kind, headers={"Cache-Control": "private, no-store"})
+    return Response(data, media_type=kind)
 
 
 @router.delete("/faces/{number}", status_code=204, responses=REFUSALS, summary="Remove a face")

@@ -65,17 +65,14 @@ async def remove(request: Request, caller: Asker, job: JobId) -> Response:
     },
     summary="A file of a job",
 )
-async def file(
-    request: Request, caller: Asker, job: JobId, name: Annotated[str, Path(max_length=64)]
-) -> FileResponse:
+async def file(request: Request, caller: Asker, job: JobId, name: Annotated[str, Path(max_length=64)]) -> FileResponse:
     """A file that a job has written."""
     found = context_of(request).jobs.of(caller.id, job)
     if name not in found.files:  # a name from outside never becomes a path
         raise Problem(404, "not-found", "the job has no such file")
     known = found.files[found.files.index(name)]
     kind = _KINDS[known[known.rindex(".") :]]
-    headers = {"Cache-Control": "private, no-store", "Content-Security-Policy": "sandbox"} if kind == "text/html" else {}
-    return FileResponse(found.folder / known, media_type=kind, filename=known, headers=headers)
+    return FileResponse(found.folder / known, media_type=kind, filename=known)
 
 
 @router.post(

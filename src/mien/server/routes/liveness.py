@@ -8,16 +8,16 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from mien.errors import GalleryError
 from mien.liveness.challenge import Action
 from mien.server.access import Caller, require
 from mien.server.attempts import Asked
 from mien.server.context import context_of
 from mien.server.people import Body, Someone, actor_of, refusal
-from mien.errors import GalleryError
-from mien.server.problems import Problem
 from mien.server.room_schemas import AttemptAnswer, AttemptStateAnswer
 from mien.server.schemas import BINARY, body_of, refusals
 from mien.server.uploads import read_body
+from mien.server.visits import visit_of
 from mien.types import SCHEMA
 
 router = APIRouter(prefix="/v1/liveness", tags=["liveness"])
@@ -47,11 +47,10 @@ async def begin(request: Request, caller: Reader, body: BeginBody) -> JSONRespon
     gallery = context.known()
     asked = Asked(body.person, tuple(body.without), body.mirrored)
     try:
-        attempt = await context.engine.run(
-            context.attempts.begin, caller.id, actor_of(caller), gallery, asked
-        )
+        attempt = await context.engine.run(context.attempts.begin, caller.id, actor_of(caller), gallery, asked)
     except GalleryError as error:
         raise refusal(gallery, error) from error
+    visit_of(request.scope).subject = attempt.id
     return _told(attempt.described(), 201)
 
 

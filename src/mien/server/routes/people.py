@@ -40,6 +40,7 @@ from mien.server.room_schemas import EnrolmentAnswer, OnePersonAnswer, PeopleAns
 from mien.server.routes.gallery import REFUSALS, Limit, Read, Write, next_of
 from mien.server.schemas import BINARY, body_of, refusals
 from mien.server.uploads import Upload, read_form
+from mien.server.visits import visit_of
 from mien.types import SCHEMA
 
 router = APIRouter(prefix="/v1/gallery/people", tags=["people"])
@@ -132,6 +133,7 @@ async def show(request: Request, caller: Read, who: Who) -> JSONResponse:
 @router.patch("/{who}", response_model=OnePersonAnswer, responses=REFUSALS, summary="Change a person")
 async def change(request: Request, caller: Write, who: Who, body: ChangeBody) -> JSONResponse:
     """Rename a person, note their consent or that it was withdrawn, or set when they are removed."""
+
     def work(gallery: Gallery) -> Person:
         person = gallery.person(who)
         if body.name:  # first: what is most likely to be refused
@@ -223,6 +225,7 @@ async def _enrolled(
         return enrol(gallery, context.engine.analyzer, name, faces, terms)
 
     told = await with_gallery(request, caller, work)
+    visit_of(request.scope).subject = told.enrolment.person.id
     for skipped, line in told.foreign:
         problem = Problem(409, "known", f"{line}; if that is wrong, move that face")
         failed.append((faces[skipped.position].source or "", problem))

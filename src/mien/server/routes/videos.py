@@ -16,10 +16,11 @@ from mien.server.room_schemas import OneJobAnswer
 from mien.server.routes.jobs import Asker, told
 from mien.server.schemas import BINARY, body_of, refusals
 from mien.server.uploads import clean_name, save_body
+from mien.server.visits import visit_of
 
 router = APIRouter(prefix="/v1/videos", tags=["jobs"])
 _FORM = {"type": "object", "properties": {"video": BINARY}, "required": ["video"], "additionalProperties": False}
-_RAW = dict.fromkeys(("video/mp4", "video/webm", "application/octet-stream"), {"schema": BINARY})
+_RAW = {kind: {"schema": BINARY} for kind in ("video/mp4", "video/webm", "application/octet-stream")}
 
 
 @router.post(
@@ -64,4 +65,5 @@ async def videos(
     except BaseException:
         context.jobs.remove(job)
         raise
+    visit_of(request.scope).subject = job.id
     return told(job, 202)
