@@ -64,11 +64,12 @@ def test_somebody_is_enrolled_found_by_a_picture_and_removed(client):
     assert client.get("/v1/gallery").json()["faces"] == 0
 
 
-def test_an_enrolment_is_told_as_the_command_line_tells_it(client, mien, tmp_path):
+def test_an_enrolment_is_told_as_the_command_line_tells_it(client, server_analyzer, mien, tmp_path):
     enrol(client, "Grace", HOPPER)
     over_http = enrol(client, "Grace", HOPPER, ASTRONAUT).json()
     db = tmp_path / "cli.db"
-    mien("gallery", "enrol", "Grace", HOPPER, "--gallery", db)
+    with Gallery.open(db) as gallery:
+        gallery.enrol("Grace", server_analyzer.with_tasks(("detect", "embed"))(HOPPER), sources=[HOPPER])
     done = mien("gallery", "enrol", "Grace", HOPPER, ASTRONAUT, "--gallery", db, "--json")
     printed = json.loads(done.stdout)
     del over_http["failed"]

@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mien.analyzer import FaceAnalyzer
 from mien.errors import LivenessError
@@ -38,6 +38,7 @@ from mien.video.frames import Frame
 from mien.video.sequences import shrunk
 
 log = logging.getLogger("mien.server")
+_T = TypeVar("_T")
 FIRST = 30.0
 """Seconds until the first frame has to be there: people have to let their browser use the camera."""
 IDLE = 6.0
@@ -110,7 +111,7 @@ class Attempt:
             ImageError: it cannot be read; the next frame may have its number.
         """
         if self.over is not None:
-            raise Problem(409, "ended", "this attempt has ended; begin another")
+            raise _ended()
         if number != self.next:
             self.end()
             raise Problem(409, "replayed", f"frame {number} came twice or out of turn; the attempt has ended")
@@ -212,7 +213,8 @@ class Attempts:
         with self._lock:
             left = list(self._attempts.values())
         for attempt in left:
-            attempt.thread.submit(self._end, attempt).result()
+            with suppress(RuntimeError):  # it has ended
+                attempt.thread.submit(self._end, attempt)
             attempt.thread.shutdown()
 
     def begin(self, owner: str, actor: str, gallery: Gallery, asked: Asked) -> Attempt:
@@ -257,20 +259,14 @@ class Attempts:
             raise Problem(429, "behind", "frames come faster than they are judged; send fewer", {"Retry-After": "1"})
         attempt.waiting += 1
         try:
-            return await self._in_thread(attempt, lambda: self._seen(attempt, number, picture, arrived))
+            return await _in_thread(attempt, lambda: self._seen(attempt, number, picture, arrived))
         finally:
             attempt.waiting -= 1
 
     async def cancel(self, attempt: Attempt) -> None:
         """End an attempt; that is a failure like any other, unless it had succeeded."""
-        await self._in_thread(attempt, lambda: self._end(attempt))
-
-    async def _in_thread(self, attempt: Attempt, work: Callable[[], Any]) -> Any:
-        try:
-            future = attempt.thread.submit(work)
-        except RuntimeError as error:  # it was closed just now
-            raise Problem(409, "ended", "this attempt has ended; begin another") from error
-        return await asyncio.shield(asyncio.wrap_future(future))
+        with suppress(Problem):  # it has ended already
+            await _in_thread(attempt, lambda: self._end(attempt))
 
     def _begun(self, thread: ThreadPoolExecutor, owner: str, actor: str, gallery: Gallery, asked: Asked) -> Attempt:
         assert self._seer is not None  # noqa: S101 - `start` was called
@@ -300,7 +296,7 @@ class Attempts:
                 return attempt.see(number, picture, arrived)
         finally:
             if before is None and attempt.over is not None:
-                self._places.leave()
+                self._leave(attempt)
 
     def _end(self, attempt: Attempt) -> None:
         if attempt.over is not None:
@@ -311,7 +307,12 @@ class Attempts:
         except Problem as problem:  # of the disk: told in the log, and nobody is let in
             log.error("an attempt could not be written down: %s", problem.detail)
         finally:
-            self._places.leave()
+            self._leave(attempt)
+
+    def _leave(self, attempt: Attempt) -> None:
+        """Nothing more happens in the attempt's thread, where this runs, but the refusal of frames that wait."""
+        self._places.leave()
+        attempt.thread.shutdown(wait=False)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -335,15 +336,32 @@ class Attempts:
             at = self.clock()
             for attempt in self._listed():
                 if attempt.idle(at):
-                    attempt.thread.submit(self._end, attempt)
+                    with suppress(RuntimeError):  # it has ended just now
+                        attempt.thread.submit(self._end, attempt)
                 elif attempt.over is not None and at - attempt.over > KEPT:
                     with self._lock:
                         del self._attempts[attempt.id]
-                    attempt.thread.shutdown(wait=False)
 
     def _listed(self) -> Sequence[Attempt]:
         with self._lock:
             return list(self._attempts.values())
+
+
+async def _in_thread(attempt: Attempt, work: Callable[[], _T]) -> _T:
+    """Do something in the thread of an attempt, also where the caller hangs up.
+
+    Raises:
+        Problem: it has ended.
+    """
+    try:
+        future = attempt.thread.submit(work)
+    except RuntimeError as error:
+        raise _ended() from error
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
+def _ended() -> Problem:
+    return Problem(409, "ended", "this attempt has ended; begin another")
 
 
 def _check_person(gallery: Gallery, who: str) -> None:

@@ -23,7 +23,9 @@ from mien.types import SCHEMA
 router = APIRouter(prefix="/v1/liveness", tags=["liveness"])
 Reader = Annotated[Caller, Depends(require("gallery:read"))]
 AttemptId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{22}$", description="Id of an attempt.")]
-_LOCKED = {423: {**refusals()[429], "description": "Too many attempts failed; `Retry-After` says when."}}
+_LOCKED: dict[int | str, dict[str, Any]] = {
+    423: {**refusals()[429], "description": "Too many attempts failed; `Retry-After` says when."}
+}
 
 
 class BeginBody(Body):

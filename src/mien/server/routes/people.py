@@ -17,6 +17,7 @@ from mien.errors import ImageError, NoFaceError
 from mien.gallery.enrolling import Told, enrol, face_to_enrol
 from mien.gallery.enrolment import Terms
 from mien.gallery.gallery import Gallery
+from mien.gallery.privacy import expiry_of
 from mien.gallery.records import NewFace, Person
 from mien.server.access import Caller
 from mien.server.context import Context, context_of
@@ -32,7 +33,6 @@ from mien.server.people import (
     TermsBody,
     Who,
     body_of_form,
-    expiry_of,
     with_gallery,
 )
 from mien.server.problems import Problem, problem_of
