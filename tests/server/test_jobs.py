@@ -81,6 +81,7 @@ def started(answer) -> str:
 # Groups
 
 
+@pytest.mark.slow
 def test_pictures_are_grouped_as_the_command_line_groups_them_and_a_group_is_named(
     client, place, shared_photos, mien, tmp_path
 ):
@@ -199,6 +200,7 @@ def test_uploads_that_make_no_sense(client, place):
 # Videos
 
 
+@pytest.mark.slow
 def test_a_video_is_told_as_the_command_line_tells_it(client, place, film, mien):
     enrol(client, "Grace", HOPPER)
     answer = client.post("/v1/videos", params={"name": "party.mp4", "identify": True}, content=film.read_bytes())

@@ -220,7 +220,7 @@ def test_no_more_sessions_than_may_and_each_place_is_given_back(client, place):
     assert client.delete(f"{LIVENESS}/{sessions[0]['id']}").status_code == 204
     assert client.delete(f"{LIVENESS}/{sessions[0]['id']}").status_code == 204  # places are given back once
     assert begun(client, "Grace")["state"] == "baseline"
-    assert client.app.state.context.places._free == SESSIONS - 2
+    assert client.app.state.context.places.free == SESSIONS - 2
 
 
 def test_failures_lock_out(client):

@@ -3,16 +3,15 @@
 `MIEN_SCHEMA_CASES` says how many requests there are in all; some 200 by default.
 """
 
+import io
 import os
-import threading
-import time
 from collections import Counter
 
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.strategies import one_of
+from hypothesis.strategies import binary, just, one_of
+from PIL import Image
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -21,10 +20,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from mien import Gallery
-from mien.server.app import create_app
-from mien.server.settings import Limits, Settings
-from tests.server.serving import HOPPER, key
+from mien.server.settings import Limits
+from tests.server.conftest import with_grace
+from tests.server.serving import ASTRONAUT
 
 CASES = int(os.environ.get("MIEN_SCHEMA_CASES", "200"))
 CHECKS = [
@@ -34,47 +32,40 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-NOT_OVER_HTTP = {"/v1/live"}
 THERE = {"who": "Grace", "number": 1}
 
 
-@pytest.fixture(scope="module")
-def server(server_analyzer, tmp_path_factory):
-    """A real server, with somebody in its gallery; gives its address and the headers of an administrator."""
-    folder = tmp_path_factory.mktemp("schema")
-    with Gallery.open(folder / "people.db", keep_crops=True) as gallery:
-        gallery.enrol("Grace", server_analyzer.with_tasks(("detect", "embed"))(HOPPER))
-    headers = key(folder, "admin", "admin")
-    made = Settings(
-        gallery=str(folder / "people.db"),
-        folder=folder,
-        workers=1,
-        keys=True,
-        limits=Limits(per_minute=0, picture_bytes=1_000_000, keep_seconds=5, jobs=40),
-    )
-    app = create_app(made, server_analyzer)
-    running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on"))
-    thread = threading.Thread(target=running.run, daemon=True)
-    thread.start()
-    while not running.started:
-        time.sleep(0.05)
-        assert thread.is_alive()
-    port = running.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}", headers
-    running.should_exit = True
-    thread.join(30)
+def picture() -> bytes:
+    """A real one, and small: what is right is tried, too."""
+    out = io.BytesIO()
+    with Image.open(ASTRONAUT) as image:
+        image.crop((150, 0, 310, 160)).save(out, "JPEG")
+    return out.getvalue()
+
+
+schemathesis.openapi.format("binary", one_of(just(picture()), binary(max_size=200)))
 
 
 @pytest.fixture(scope="module")
-def schema(server):
-    url, headers = server
-    return schemathesis.openapi.from_url(f"{url}/v1/openapi.json", headers=headers)
+def guarded(server_analyzer, known_people, tmp_path_factory):
+    limits = Limits(per_minute=0, picture_bytes=1_000_000, keep_seconds=5, jobs=40)
+    with with_grace(tmp_path_factory.mktemp("schema"), known_people, server_analyzer, keys=True, limits=limits) as one:
+        yield one
 
 
-def test_whatever_is_asked_is_answered_as_described(schema, server):
-    _, headers = server
-    operations = [result.ok() for result in schema.get_all_operations()]
-    operations = [one for one in operations if one.path not in NOT_OVER_HTTP]
+@pytest.fixture(scope="module")
+def headers(guarded):
+    """Of an administrator."""
+    return {"Authorization": f"Bearer {guarded.keys['admin']}"}
+
+
+@pytest.fixture(scope="module")
+def operations(guarded, headers):
+    schema = schemathesis.openapi.from_url(f"{guarded.url}/v1/openapi.json", headers=headers)
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+def test_whatever_is_asked_is_answered_as_described(operations, headers):
     assert len(operations) >= 30
     each = max(1, round(CASES / len(operations)))
     statuses = Counter()
@@ -111,14 +102,12 @@ def _try(operation, cases, headers, statuses):
     check()
 
 
-def test_every_route_tells_how_it_refuses(schema):
-    for result in schema.get_all_operations():
-        operation = result.ok()
+def test_every_route_tells_what_it_is_for_and_how_it_refuses(operations):
+    for operation in operations:
         raw = operation.definition.raw
         assert raw.get("summary"), operation.path
-        told = set(raw["responses"])
         if operation.path.startswith("/v1/"):
-            assert {"401", "403", "429", "500", "503"} <= told, operation.path
+            assert {"401", "403", "429", "500", "503"} <= set(raw["responses"]), operation.path
         for status, answer in raw["responses"].items():
             if status.startswith(("4", "5")):
                 assert list(answer["content"]) == ["application/problem+json"], (operation.path, status)
