@@ -389,6 +389,22 @@ def test_results_expire_also_while_another_job_runs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_server_that_stops_ends_what_it_does_and_keeps_nothing(server_analyzer, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    endless = Endless()
+    with serving(server_analyzer, tmp_path) as client:
+        own = client.app.state.context.jobs
+        done = finished(client, started(cluster(client, [image(HOPPER)], params={"min_size": 1})))
+        assert done["files"]
+        job = own.admit("local", "video", "seconds")
+        own.queue(job, endless)
+        assert endless.began.wait(5)
+        assert client.get(f"/v1/jobs/{job.id}").json()["job"]["state"] == "running"
+    assert endless.ended.is_set()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 def test_what_a_killed_server_left_is_removed_and_what_a_living_one_keeps_is_not(tmp_path):
     living = Jobs(Limits(), tmp_path)
     living.start()

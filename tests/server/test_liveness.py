@@ -4,6 +4,7 @@ import io
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -271,6 +272,20 @@ def test_people_who_may_not_be_let_in(client):
     finally:
         gallery.expire(who, None)
     assert begun(client, "Eileen")["steps"] >= 3
+
+
+def test_frames_that_come_faster_than_they_are_judged(client):
+    session = begun(client)
+    attempt = client.app.state.context.attempts._attempts[session["id"]]
+    judging = threading.Event()
+    attempt.thread.submit(judging.wait)
+    with ThreadPoolExecutor(8) as pool:
+        first = [pool.submit(send, client, session, 0) for _ in range(attempts._WAITING)]
+        wait(lambda: attempt.waiting == attempts._WAITING)
+        refused(send(client, session, 1), 429, "behind")
+        judging.set()
+        answers = sorted(one.result().status_code for one in first)
+    assert answers == [200, 409, 409, 409]  # they all said to be the first frame
 
 
 def test_what_is_asked_for_wrongly(client):
