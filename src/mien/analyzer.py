@@ -150,11 +150,12 @@ class FaceAnalyzer:
         """What it does."""
         return self._only
 
-    def with_tasks(self, only: Sequence[Task]) -> FaceAnalyzer:
+    def with_tasks(self, only: Sequence[Task], *, size: InputSize | None = None) -> FaceAnalyzer:
         """One that does something else with the same networks, which are loaded once for both.
 
         Args:
             only: some of the tasks of this one.
+            size: at which pictures are searched, where that is another; its detector is loaded anew.
 
         Raises:
             ValueError: this one does not do all of them.
@@ -163,6 +164,9 @@ class FaceAnalyzer:
             raise ValueError(f"{missing} are not among {self._only}, which this analyzer does")
         other = copy(self)
         other._only = tuple(only)
+        if size not in (None, self._size):
+            other._size = size
+            other._detector = _Lazy(other._load_detector)
         return other
 
     @property

@@ -16,6 +16,7 @@
     │   └── LockedError         too many attempts failed; there is a time to wait
     ├── ServerError             a server cannot be started or reached, or refuses what a client asks
     └── GalleryError            a gallery cannot be used, or does not hold what was asked for
+        ├── NotInGalleryError   nobody of that name or id, or no such face
         ├── GalleryBusyError    others are writing to it, for longer than mien waits
         ├── GalleryKeyError     the key to an encrypted gallery is missing or wrong, or a value was tampered with
         └── GalleryModelError   its embeddings come from another model
@@ -92,6 +93,10 @@ class ServerError(MienError):
 
 class GalleryError(MienError):
     """A gallery cannot be used, or does not hold what was asked for."""
+
+
+class NotInGalleryError(GalleryError):
+    """The gallery has nobody of that name or id, or no such face."""
 
 
 class GalleryBusyError(GalleryError):

@@ -69,6 +69,7 @@ def cluster(
     the end, and the exit code is then 2.
     """
     from mien.gallery.grouping.album import Album
+    from mien.gallery.grouping.face_file import MadeBy
     from mien.gallery.grouping.groups import embeddings_path, read_groups
 
     target = out or extend or Path("groups.json")
@@ -85,7 +86,7 @@ def cluster(
         threads=threads,
         device=device,
     ).load()
-    made_by = _made_by(analyzer, size, min_score)
+    made_by = MadeBy.of(analyzer, size, min_score)
     if earlier is not None and earlier.made_by != made_by:
         raise DataError(
             f"{printable(extend)}: was made with {_setup(earlier.made_by)}; this run uses {_setup(made_by)}"
@@ -125,22 +126,6 @@ def _check(folder: Path, target: Path, sheets: Path | None, extend: Path | None)
             raise DataError(f"{error}; it stays as it is: name another file with --out, or remove it") from error
     if sheets is not None:
         check_sheets_folder(sheets, folder)
-
-
-def _made_by(analyzer: FaceAnalyzer, size: str, min_score: float | None) -> MadeBy:
-    from mien.gallery.grouping.face_file import MadeBy
-
-    embedder = analyzer.embedder
-    return MadeBy(
-        embedder=embedder.record.name,
-        embedder_sha256=embedder.record.weights.sha256,
-        mode=embedder.mode,
-        dimension=embedder.record.dimensions or 0,
-        metric=embedder.record.metric or "l2",
-        detector=analyzer.detector.record.name,
-        size=size,
-        min_score=min_score,
-    )
 
 
 def _setup(made_by: MadeBy) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli import galleries, options, pictures
 from mien.cli.console import EXIT_BAD_INPUT, counted, note, print_json, report_error, stdout
+from mien.errors import NoFaceError
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from mien.gallery.gallery import Gallery
     from mien.gallery.records import NewFace
 
-_MAX_DAYS = 36_500
-
 
 def moment(text: str) -> datetime | None:
     """When: a date (its first minute in UTC), a time in ISO 8601, days from now ("30d"), or "never".
@@ -27,18 +27,12 @@ def moment(text: str) -> datetime | None:
     Raises:
         typer.BadParameter: none of them.
     """
-    from mien.gallery.privacy import moment_of
+    from mien.gallery.privacy import expiry_of
 
-    if text == "never":
-        return None
-    if text.endswith("d") and text[:-1].isdecimal() and len(text) <= 6 and int(text[:-1]) <= _MAX_DAYS:
-        return datetime.now(UTC) + timedelta(days=int(text[:-1]))
     try:
-        return moment_of(text)
+        return expiry_of(text)
     except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is no date like 2030-12-31, no number of days like 30d, and not never"
-        ) from error
+        raise typer.BadParameter(str(error)) from error
 
 
 def enrol(
@@ -72,7 +66,8 @@ def enrol(
     already, and copies of them, are noted and not enrolled twice. A file that cannot be used never stops the others:
     failures are listed at the end, and the exit code is then 2.
     """
-    from mien.gallery.importing import doubts
+    from mien.gallery.enrolling import enrol as enrol_faces
+    from mien.gallery.enrolment import Terms
 
     until = None if expires is None else moment(expires)
     failures: list[str] = []
@@ -88,15 +83,14 @@ def enrol(
         faces = list(_faces(results, failures, largest=largest, crops=target.keeps_crops))
         if faces:  # else no gallery is made
             opened = target.gallery()
-            doubted = doubts(opened, target.analyzer, name, faces)
             namesakes = _namesakes(opened, name)
-            told = opened.enrol(name, faces, consent=consent, expires=until)
-            failures += others(opened, told, faces)
-            _warn(told, faces, doubted, namesakes)
+            told = enrol_faces(opened, target.analyzer, name, faces, Terms(consent, until))
+            failures += others(opened, told.enrolment, faces)
+            _warn(told.enrolment, faces, told.doubts or (), namesakes)
             if as_json:
-                print_json({"schema": 1, **told_dict(told, faces, doubted)})
+                print_json({"schema": 1, **told.to_dict()})
             else:
-                say(told, faces)
+                say(told.enrolment, faces)
     for failure in failures:
         report_error(failure)
     if failures:
@@ -113,36 +107,32 @@ def _name_first(name: str) -> None:
 def _faces(results: Iterable[FileResult], failures: list[str], *, largest: bool, crops: bool) -> Iterable[NewFace]:
     """The face of each picture that is to be enrolled; what is wrong is added to the failures."""
     from mien.analyzer import no_face_message
-    from mien.gallery.enrolment import as_new_faces
-    from mien.gallery.kept_crops import make_crop
+    from mien.gallery.enrolling import face_to_enrol
+    from mien.ops.image import picture_digest
 
     for result in results:
         if result.faces is None:
             failures.append(str(result.error))
         elif not len(result.faces):
             failures.append(no_face_message(result.path))
-        elif len(result.faces) > 1 and not largest:
-            failures.append(
-                f"{result.path}: shows {len(result.faces)} faces; --largest takes the largest, or cut the picture"
-                " so that it shows one"
-            )
         else:
-            face = result.faces.largest()
-            kept = [make_crop(result.image, face)] if crops and result.image is not None else None
-            yield from as_new_faces(face, [result.path], kept)
+            image = result.image if crops else None
+            try:
+                face = face_to_enrol(result.path, result.faces, image, largest=largest)
+            except NoFaceError as error:
+                failures.append(str(error))
+            else:
+                yield replace(face, source_sha256=picture_digest(result.path))
 
 
 def others(gallery: Gallery, told: Enrolment, faces: Sequence[NewFace]) -> list[str]:
     """Pictures that are in the gallery already, as of somebody else."""
-    mine = [skipped for skipped in told.skipped if skipped.person != told.person.id]
-    lines = []
-    for skipped in mine:
-        owner = "without a name" if skipped.person is None else f"of {gallery.person(skipped.person).name or 'a group'}"
-        lines.append(
-            f"{faces[skipped.position].source}: is in the gallery already, as face {skipped.face} {owner};"
-            f" if that is wrong: mien gallery move {skipped.face} --to {told.person.id}"
-        )
-    return lines
+    from mien.gallery.enrolling import foreign
+
+    return [
+        f"{line}; if that is wrong: mien gallery move {skipped.face} --to {told.person.id}"
+        for skipped, line in foreign(gallery, told, faces)
+    ]
 
 
 def _namesakes(gallery: Gallery, name: str) -> list[str]:
@@ -165,25 +155,6 @@ def _warn(told: Enrolment, faces: list[NewFace], doubted: Sequence[Sequence[str]
         lines.append("namesake")
     if lines:
         note("if the name is wrong, `mien gallery undo` takes this back")
-
-
-def told_dict(
-    told: Enrolment, faces: Sequence[NewFace], doubted: Sequence[Sequence[str]] | None = None
-) -> dict[str, Any]:
-    """JSON-ready: what became of an enrolment of these faces, and what makes one doubt each of them."""
-    skipped = {one.position for one in told.skipped}
-    added = [face for i, face in enumerate(faces) if i not in skipped]
-    warned = [{} if doubted is None else {"warnings": list(doubted[i])} for i in range(len(faces)) if i not in skipped]
-    return {
-        "person": told.person.to_dict(),
-        "enrolled": [
-            {"path": face.source, "face": i, **more} for face, i, more in zip(added, told.faces, warned, strict=True)
-        ],
-        "skipped": [
-            {"path": faces[one.position].source, "face": one.face, "person": one.person, "reason": one.reason}
-            for one in told.skipped
-        ],
-    }
 
 
 def say(told: Enrolment, faces: Sequence[NewFace]) -> None:

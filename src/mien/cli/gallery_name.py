@@ -10,7 +10,7 @@ import typer
 
 from mien.cli import galleries, options
 from mien.cli.console import EXIT_BAD_INPUT, note, print_json, report_error
-from mien.cli.enrol import moment, others, say, told_dict
+from mien.cli.enrol import moment, others, say
 from mien.errors import GalleryModelError
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def _print(
     numbers: Sequence[int], told: Sequence[Enrolment], faces: Sequence[Sequence[NewFace]], *, as_json: bool
 ) -> None:
     if as_json:
+        from mien.gallery.enrolling import told_dict
+
         rows = zip(numbers, told, faces, strict=True)
         print_json({"schema": 1, "named": [{"group": number, **told_dict(one, some)} for number, one, some in rows]})
         return

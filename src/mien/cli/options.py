@@ -171,27 +171,13 @@ def make_smoother(name: str | None, labels: Sequence[str], *, threads: int = 0, 
         ModelError: the network is for other expressions, or cannot be loaded.
     """
     from mien.cli.console import DownloadBars
-    from mien.errors import ModelError
-    from mien.models import registry
     from mien.models.base import RuntimeOptions
     from mien.models.runtime import default_threads
     from mien.models.store import WeightsStore
-    from mien.models.temporal import SHIPPED
-    from mien.video.smoothing import TrackSmoother
+    from mien.video.smoothing import load_smoother
 
-    labels = tuple(labels)
-    if name == "average":
-        return TrackSmoother(labels)
-    entry = registry.entry(name or SHIPPED, "temporal")
     runtime = RuntimeOptions(threads or default_threads(), device)
-    model = registry.load_temporal(entry, WeightsStore(progress=DownloadBars()), runtime)
-    if model.labels == labels:
-        return TrackSmoother(labels, model, threshold=model.network.card.threshold)
-    if name is None:
-        return TrackSmoother(labels)
-    raise ModelError(
-        f"model {model.record.name!r} is for {', '.join(model.labels)}; the expression model says {', '.join(labels)}"
-    )
+    return load_smoother(labels, name, store=WeightsStore(progress=DownloadBars()), options=runtime)
 
 
 def make_describer(

@@ -23,7 +23,7 @@ class Attempt:
         said: what the server says of it.
 
     Attributes:
-        actions: what is asked, in order.
+        actions: what may be asked, in no order: which one it is, `feed` says when it is asked.
         texts: how to ask for each, by language ("en", "zh").
         seconds: until it ends by itself.
         state: "baseline", "action" or "done".

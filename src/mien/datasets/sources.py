@@ -138,6 +138,10 @@ class Archive:
         """Every file and folder in it."""
         return self._zip.namelist()
 
+    def size(self, name: str) -> int:
+        """Bytes of a file, as the archive says; it is never read as anything longer."""
+        return self._zip.getinfo(name).file_size
+
     def called(self, name: str) -> str:
         """The archive's path and the name."""
         return printable(f"{self.path}/{name}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from mien.errors import GalleryError
+from mien.errors import GalleryError, NotInGalleryError
 from mien.gallery import undoing
 from mien.gallery.names import clean_name, find, shown
 from mien.gallery.records import Event, Face, Person, Undo
@@ -197,14 +197,14 @@ def existing_faces(writer: Writer, faces: Sequence[int]) -> list[Face]:
     """The faces of those ids.
 
     Raises:
-        GalleryError: none is asked for, or one does not exist.
+        NotInGalleryError: none is asked for, or one does not exist.
     """
     wanted = set(faces)
     found = writer.faces_by_id(sorted(wanted))
     missing = sorted(wanted - {face.id for face in found})
     if missing or not wanted:
         what = f"no face {missing[0]} in the gallery" if missing else "no face is named"
-        raise GalleryError(f"{what}; `mien gallery show NAME` lists the faces of a person")
+        raise NotInGalleryError(f"{what}; `mien gallery show NAME` lists the faces of a person")
     return found
 
 

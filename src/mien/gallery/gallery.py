@@ -5,7 +5,9 @@ from __future__ import annotations
 import getpass
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from mien.errors import GalleryBusyError, GalleryError, GalleryModelError, ModelError
+from mien.errors import GalleryBusyError, GalleryError, GalleryModelError, ModelError, NotInGalleryError
 from mien.gallery import editing, enrolment, privacy, rekeying, undoing
 from mien.gallery.decision import FPIR, Identification, Rule, decide
 from mien.gallery.editing import Change
@@ -37,6 +39,21 @@ if TYPE_CHECKING:
 EMBEDDER = "dlib-resnet"
 URL = "people.db"
 """Where a gallery is if nobody says where: a file in the current folder, so that its owner sees it."""
+_ACTING: ContextVar[str | None] = ContextVar("acting", default=None)
+
+
+@contextmanager
+def acting_as(actor: str) -> Iterator[None]:
+    """Who works with any gallery until the block ends, in this thread or task: for a gallery that many callers share.
+
+    Args:
+        actor: for the audit trail, instead of the gallery's own.
+    """
+    token = _ACTING.set(actor)
+    try:
+        yield
+    finally:
+        _ACTING.reset(token)
 
 
 class Gallery:
@@ -66,7 +83,7 @@ class Gallery:
         approximate: bool | None = None,
     ) -> None:
         self._store = store
-        self._actor = actor or _user()
+        self._own_actor = actor or _user()
         self._audit_searches = audit_searches
         self._readonly = readonly
         self._cache = cache
@@ -181,8 +198,8 @@ class Gallery:
 
     @property
     def actor(self) -> str:
-        """Who works with it, for the audit trail."""
-        return self._actor
+        """Who works with it, for the audit trail; see `acting_as`."""
+        return _ACTING.get() or self._own_actor
 
     # Who is it
 
@@ -393,7 +410,7 @@ class Gallery:
         try:
             return find(reader, who).id
         except GalleryError as error:
-            raise GalleryError(
+            raise NotInGalleryError(
                 f"{error}; of people who were removed the audit trail has no name, only the id that `mien gallery"
                 " remove` said: `mien gallery audit` without a name lists all"
             ) from error
@@ -454,7 +471,7 @@ class Gallery:
         with self._store.write() as writer:
             undone, removed = undoing.take_back(writer)
             event = Event(
-                editing.now(), "undo", self._actor, details={"of": undone.action, "people": list(undone.people)}
+                editing.now(), "undo", self.actor, details={"of": undone.action, "people": list(undone.people)}
             )
             writer.add_event(event)
         if removed:
@@ -561,7 +578,7 @@ class Gallery:
             cache, self._cache, self._searcher = self._cache, None, None  # who searches meanwhile leaves no trace
         try:
             with self._store.write() as writer:
-                info = rekeying.rekey(writer, cipher, self._actor)
+                info = rekeying.rekey(writer, cipher, self.actor)
             self._info = info
         finally:
             with self._starting:
@@ -604,7 +621,7 @@ class Gallery:
             for name, faces in named:
                 change, enrolled = enrolment.enrol(writer, name, faces, terms)
                 if change is not None:
-                    editing.note(writer, change, self._actor)
+                    editing.note(writer, change, self.actor)
                 told.append(enrolled)
             return [replace(one, person=writer.person(one.person.id) or one.person) for one in told]
 
@@ -612,7 +629,7 @@ class Gallery:
         """One change that can be undone."""
         with self._store.write() as writer:
             change = edit(writer)
-            editing.note(writer, change, self._actor)
+            editing.note(writer, change, self.actor)
         return change
 
     def _edited(self, edit: Callable[[Writer], Change]) -> Person:
@@ -626,7 +643,7 @@ class Gallery:
         with self._store.write() as writer:
             changes = edit(writer)
             for change in changes:
-                editing.note(writer, change, self._actor)
+                editing.note(writer, change, self.actor)
         self.clean()
         return [change.person for change in changes if change.person is not None]
 
@@ -683,7 +700,7 @@ class Gallery:
         """Add a line to the audit trail, where nothing changes otherwise."""
         if not self._readonly:
             with self._store.write() as writer:
-                writer.add_event(Event(editing.now(), action, self._actor, person, details or {}))
+                writer.add_event(Event(editing.now(), action, self.actor, person, details or {}))
 
     def _note_search(self, answers: Sequence[Identification]) -> None:
         people = sorted({answer.person for answer in answers if answer.person is not None})

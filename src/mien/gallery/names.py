@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from mien.errors import GalleryError
+from mien.errors import GalleryError, NotInGalleryError
 from mien.gallery.records import Person
 from mien.gallery.stores.protocol import Reader
 from mien.ops.files import printable
@@ -43,7 +43,7 @@ def find(reader: Reader, who: str) -> Person:
     """The person of that name or id.
 
     Raises:
-        GalleryError: there is none.
+        NotInGalleryError: there is none.
     """
     name = unicodedata.normalize("NFC", who.encode("utf-8", "backslashreplace").decode()).strip()
     found = reader.person_named(name) or (reader.person(name) if _ID.fullmatch(name) else None)
@@ -54,7 +54,7 @@ def find(reader: Reader, who: str) -> Person:
             if near
             else "`mien gallery list` shows who is"
         )
-        raise GalleryError(f"nobody called {printable(name[:MAX_NAME])!r} in the gallery; {hint}")
+        raise NotInGalleryError(f"nobody called {printable(name[:MAX_NAME])!r} in the gallery; {hint}")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mien.types import FloatArray
 
 _PAGE = 1000
 MAX_CONSENT = 2000
+_MAX_DAYS = 36_500
 
 
 def as_utc(when: datetime) -> datetime:
@@ -50,6 +51,22 @@ def moment_of(text: str) -> datetime:
         return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     except OverflowError as error:
         raise ValueError(f"{text!r} is out of range") from error
+
+
+def expiry_of(text: str) -> datetime | None:
+    """When somebody is to be removed: as `moment_of`, days from now ("30d"), or "never", which is None.
+
+    Raises:
+        ValueError: none of them.
+    """
+    if text == "never":
+        return None
+    if text.endswith("d") and text[:-1].isdecimal() and len(text) <= 6 and int(text[:-1]) <= _MAX_DAYS:
+        return now() + timedelta(days=int(text[:-1]))
+    try:
+        return moment_of(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no date like 2030-12-31, no number of days like 30d, and not never") from error
 
 
 def clean_consent(text: str) -> str:

@@ -10,11 +10,13 @@ from fastapi import FastAPI
 from mien.analyzer import FaceAnalyzer
 from mien.gallery.gallery import Gallery
 from mien.server import gates, problems
+from mien.server.attempts import Attempts
 from mien.server.context import Context
 from mien.server.engine import Engine
+from mien.server.jobs import Jobs
 from mien.server.metrics import Measured, Metrics
 from mien.server.places import Places
-from mien.server.routes import analysis, live, service
+from mien.server.routes import analysis, clusters, gallery, jobs, live, liveness, people, service, videos
 from mien.server.settings import Settings
 from mien.version import VERSION
 
@@ -31,17 +33,29 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
         GalleryError: its gallery cannot be opened; likewise everything that is wrong from the start.
         ServerError: keys are needed, and there is none, or they cannot be read.
     """
-    gallery = None if settings.gallery is None else Gallery.open(settings.gallery, key=settings.gallery_key)
-    metrics = Metrics()
-    context = Context(settings, Engine(settings, analyzer, metrics), gallery, metrics, Places(settings.limits.sessions))
+    opened = None if settings.gallery is None else Gallery.open(settings.gallery, key=settings.gallery_key)
+    metrics, places = Metrics(), Places(settings.limits.sessions)
+    context = Context(
+        settings,
+        Engine(settings, analyzer, metrics),
+        opened,
+        metrics,
+        places,
+        Jobs(settings.limits),
+        Attempts(places, settings.limits, settings.folder),
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await context.engine.run(context.engine.start)
+        await context.engine.run(context.attempts.start, context.engine.analyzer)
+        context.jobs.start()
         yield
+        context.attempts.close()
+        context.jobs.close()
         context.engine.close()
-        if gallery is not None:
-            gallery.close()
+        if opened is not None:
+            opened.close()
 
     app = FastAPI(
         title="mien",
@@ -56,6 +70,6 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
     problems.install(app)
     gates.install(app, settings, tls=tls)
     app.add_middleware(Measured, metrics=metrics)  # outermost: what is refused counts, too
-    for subject in (service, analysis, live):
+    for subject in (service, analysis, live, gallery, people, jobs, clusters, videos, liveness):
         app.include_router(subject.router)
     return app

@@ -8,7 +8,9 @@ from typing import cast
 from fastapi import Request, WebSocket
 
 from mien.gallery.gallery import Gallery
+from mien.server.attempts import Attempts
 from mien.server.engine import Engine
+from mien.server.jobs import Jobs
 from mien.server.metrics import Metrics
 from mien.server.places import Places
 from mien.server.problems import Problem
@@ -25,6 +27,8 @@ class Context:
         gallery: who is known, or None.
         metrics: of what is done.
         places: for live streams and attempts to unlock.
+        jobs: clusters and videos.
+        attempts: to unlock.
     """
 
     settings: Settings
@@ -32,6 +36,8 @@ class Context:
     gallery: Gallery | None
     metrics: Metrics
     places: Places
+    jobs: Jobs
+    attempts: Attempts
 
     def known(self) -> Gallery:
         """The gallery.

@@ -21,6 +21,7 @@ from mien.errors import (
     LivenessError,
     MienError,
     NoFaceError,
+    NotInGalleryError,
     VideoError,
 )
 
@@ -36,6 +37,7 @@ _STATUS: tuple[tuple[type[MienError], int, str], ...] = (
     (NoFaceError, 422, "no-face"),
     (VideoError, 422, "video-unusable"),
     (DataError, 422, "data-unusable"),
+    (NotInGalleryError, 404, "not-found"),
     (GalleryBusyError, 503, "gallery-busy"),
     (GalleryError, 409, "gallery"),
     (LivenessError, 409, "liveness"),

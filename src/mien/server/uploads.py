@@ -151,6 +151,32 @@ async def save_body(request: Request, file: BinaryIO, most: int, part: str) -> s
 
 
 Write = Callable[[bytes], None]
+"""Takes the bytes of a file, and an empty piece at its end."""
+
+
+async def save_files(request: Request, begin: Callable[[str, str], Write]) -> None:
+    """Hand the files of a form over while they arrive; it has no other fields.
+
+    Args:
+        request: whose body has not been read.
+        begin: called with the field and the name of each file; gives what takes its bytes. It may raise `Problem`.
+
+    Raises:
+        Problem: it is no form, or cannot be read.
+    """
+    if not is_form(request):
+        raise Problem(415, "form", "send a form, multipart/form-data")
+    await _parse(request, _HandedOver(begin))
+
+
+class _HandedOver:
+    keeps = False
+
+    def __init__(self, begin: Callable[[str, str], Write]) -> None:
+        self.file = begin
+
+    def text(self, field: str) -> Write:
+        raise Problem(422, "invalid", "a form with nothing but files, please")
 
 
 class _Sinks(Protocol):

@@ -9,13 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from mien.errors import ModelError
 from mien.models.smoothing import NOTHING_YET, MovingAverage, Smoother, steadied
 from mien.types import FloatArray
 from mien.video.columns import UNCERTAIN, UNKNOWN
+
+if TYPE_CHECKING:
+    from mien.models.base import RuntimeOptions
+    from mien.models.store import WeightsStore
 
 SECONDS = 0.5
 """Window of the moving average that is used where there is no network."""
@@ -106,3 +112,34 @@ class TrackSmoother:
         if time - self._cleared > _FORGET:
             self._tracks = {n: t for n, t in self._tracks.items() if time - t.time <= self._smoother.reset_after}
             self._cleared = time
+
+
+def load_smoother(
+    labels: Sequence[str], name: str | None = None, *, store: WeightsStore, options: RuntimeOptions
+) -> TrackSmoother:
+    """What says what tracks show over time, by its name.
+
+    Args:
+        labels: of the expressions.
+        name: of a temporal network, the path of one, or "average"; None: the network that comes with mien, where it
+            is for these expressions, else a moving average.
+        store: where weights are kept.
+        options: of the network.
+
+    Raises:
+        ModelError: the network is for other expressions, or cannot be loaded.
+    """
+    from mien.models import registry
+    from mien.models.temporal import SHIPPED
+
+    labels = tuple(labels)
+    if name == "average":
+        return TrackSmoother(labels)
+    model = registry.load_temporal(registry.entry(name or SHIPPED, "temporal"), store, options)
+    if model.labels == labels:
+        return TrackSmoother(labels, model, threshold=model.network.card.threshold)
+    if name is None:
+        return TrackSmoother(labels)
+    raise ModelError(
+        f"model {model.record.name!r} is for {', '.join(model.labels)}; the expression model says {', '.join(labels)}"
+    )

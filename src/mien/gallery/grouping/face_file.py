@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,10 @@ from mien.errors import DataError
 from mien.ops.atomic import write_whole
 from mien.ops.files import printable
 from mien.types import Faces
+
+if TYPE_CHECKING:
+    from mien.analyzer import FaceAnalyzer
+    from mien.models.detection import InputSize
 
 _FORMAT = "mien faces 1"
 _MEMBERS = ("header", "pictures", "sizes", "counts", "boxes", "scores", "landmarks", "embeddings")
@@ -49,6 +53,27 @@ class MadeBy:
     detector: str
     size: str
     min_score: float | None = None
+
+    @classmethod
+    def of(cls, analyzer: FaceAnalyzer, size: InputSize | str, min_score: float | None = None) -> MadeBy:
+        """That of an analyzer.
+
+        Args:
+            analyzer: finds and embeds.
+            size: longest side at which it searches for faces.
+            min_score: that was asked for, if any.
+        """
+        embedder = analyzer.embedder
+        return cls(
+            embedder=embedder.record.name,
+            embedder_sha256=embedder.record.weights.sha256,
+            mode=embedder.mode,
+            dimension=embedder.record.dimensions or 0,
+            metric=embedder.record.metric or "l2",
+            detector=analyzer.detector.record.name,
+            size=str(size),
+            min_score=min_score,
+        )
 
     @property
     def embeddings_from(self) -> tuple[str, str, str]:

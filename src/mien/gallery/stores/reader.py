@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.errors import GalleryError, GalleryKeyError
+from mien.errors import GalleryError, GalleryKeyError, NotInGalleryError
 from mien.gallery.records import Changes, Event, Face, GalleryInfo, Person, Undo
 from mien.gallery.stores import rows as mapping
 from mien.gallery.stores.protocol import Cipher
@@ -205,7 +205,7 @@ class SqlReader:
         """The number that stands for a person inside the database."""
         row = self._one("SELECT number FROM people WHERE id = ?", (person,))
         if row is None:
-            raise GalleryError(f"{self._where}: there is no person {shown(person)}")
+            raise NotInGalleryError(f"{self._where}: there is no person {shown(person)}")
         return int(row[0])
 
     def _one(self, statement: str, values: Row = ()) -> Row | None:
@@ -220,9 +220,9 @@ class SqlReader:
     def _damaged(self, what: str) -> GalleryError:
         return GalleryError(f"{self._where}: damaged or tampered with: {what}")
 
-    def _no_face(self, faces: Sequence[int]) -> GalleryError:
+    def _no_face(self, faces: Sequence[int]) -> NotInGalleryError:
         more = f" (and {len(faces) - 1} more)" if len(faces) > 1 else ""
-        return GalleryError(f"{self._where}: there is no face {faces[0]}{more}")
+        return NotInGalleryError(f"{self._where}: there is no face {faces[0]}{more}")
 
 
 def check_key(info: GalleryInfo, cipher: Cipher | None, where: str) -> None:

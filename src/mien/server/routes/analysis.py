@@ -16,6 +16,7 @@ from mien.gallery.decision import FPIR
 from mien.server.access import Caller, require
 from mien.server.context import Context, context_of
 from mien.server.leaving import while_connected
+from mien.server.people import with_gallery
 from mien.server.problems import Problem, problem_of
 from mien.server.schemas import (
     BINARY,
@@ -110,14 +111,14 @@ async def identify(
 ) -> JSONResponse:
     """Say who is on a picture, or on several: people of the gallery, or unknown."""
     context = context_of(request)
-    gallery = context.known()
+    context.known()
 
     async def answer(picture: Upload) -> Answer:
         faces = (await context.engine.analyze(picture.data, name=picture.name, only=_EMBED)).faces
         out = to_dict(picture.name, faces)
-        if faces.embeddings is not None and len(faces):
-            k = max(candidates, 5)
-            found = await context.engine.run(gallery.identify, faces.embeddings, k=k, fpir=fpir, threshold=threshold)
+        if (probes := faces.embeddings) is not None and len(faces):
+            how: dict[str, Any] = {"k": max(candidates, 5), "fpir": fpir, "threshold": threshold}
+            found = await with_gallery(request, caller, lambda gallery: gallery.identify(probes, **how))
             out["faces"] = identified(faces, found, candidates)
         return out
 

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.analyzer import Task
 from mien.errors import ImageError, MienError
-from mien.gallery.gallery import Gallery
+from mien.gallery.gallery import Gallery, acting_as
 from mien.server.access import admitted
 from mien.server.context import Context, context_of
 from mien.server.live import TASKS, Live
+from mien.server.people import actor_of
 from mien.server.problems import Problem, problem_of
+from mien.server.visits import visit_of
 
 router = APIRouter(prefix="/v1")
 _HELLO_SECONDS = 10.0
@@ -130,6 +132,12 @@ async def _follow(socket: WebSocket, context: Context, only: tuple[Task, ...], g
     make = partial(Live, context.engine.analyzer, tasks, gallery, most_pixels=context.settings.limits.picture_pixels)
     seeing = await context.engine.run(make)
     newest, sending = _Newest(), asyncio.Lock()
+    caller = visit_of(socket.scope).caller
+    actor = actor_of(caller) if caller is not None else "server"
+
+    def see(number: int, frame: bytes) -> dict[str, Any]:
+        with acting_as(actor):
+            return seeing.see(number, frame)
 
     async def send(answer: dict[str, Any]) -> None:
         async with sending:
@@ -141,7 +149,7 @@ async def _follow(socket: WebSocket, context: Context, only: tuple[Task, ...], g
         while True:
             number, frame = await newest.take()
             try:
-                answer = await context.engine.run(seeing.see, number, frame)
+                answer = await context.engine.run(see, number, frame)
             except ImageError as error:
                 await send({"type": "error", "frame": number, "error": problem_of(error).to_dict()})
             else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from mien.analyzer import DEFAULT_TASKS, TASKS
+from mien.errors import GalleryError
 from mien.models import registry
 from mien.models.card import summary
 from mien.models.store import WeightsStore
@@ -18,6 +20,7 @@ from mien.server.schemas import InfoAnswer, ModelsAnswer, StatusAnswer, refusals
 from mien.types import SCHEMA
 from mien.version import VERSION
 
+log = logging.getLogger("mien.server")
 router = APIRouter(tags=["service"])
 
 
@@ -34,7 +37,11 @@ async def ready(request: Request) -> dict[str, str]:
     if not context.engine.ready:
         raise Problem(503, "not-ready", "networks are being loaded, or the server is stopping")
     if context.gallery is not None:
-        await context.engine.run(context.gallery.count)
+        try:
+            await context.engine.run(context.gallery.count)
+        except GalleryError as error:
+            log.error("not ready: %s", error)
+            raise Problem(503, "not-ready", "the gallery cannot be read; the server's log says why") from error
     return {"status": "ready"}
 
 
