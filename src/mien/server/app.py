@@ -14,7 +14,7 @@ from mien.server.context import Context
 from mien.server.engine import Engine
 from mien.server.metrics import Measured, Metrics
 from mien.server.places import Places
-from mien.server.routes import analysis, live, service
+from mien.server.routes import analysis, live, page, service
 from mien.server.settings import Settings
 from mien.version import VERSION
 
@@ -56,6 +56,6 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
     problems.install(app)
     gates.install(app, settings, tls=tls)
     app.add_middleware(Measured, metrics=metrics)  # outermost: what is refused counts, too
-    for subject in (service, analysis, live):
+    for subject in (service, analysis, live, *([page] if settings.page else [])):
         app.include_router(subject.router)
     return app
