@@ -36,6 +36,8 @@ function setAttribute(element, name, value) {
     for (const [property, text] of Object.entries(value)) element.style.setProperty(property, text);
   } else if (name === "props") {
     Object.assign(element, value);
+  } else if (name === "class") {
+    if (value) element.classList.add(...value.split(" "));
   } else if (value instanceof Text) {
     bind(element, name, value);
   } else if (value !== false && value !== null && value !== undefined) {

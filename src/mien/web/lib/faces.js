@@ -25,16 +25,22 @@ function place([x1, y1, x2, y2], { width, height }, mirrored) {
   return { left: share(left, width), top: share(y1, height), width: share(x2 - x1, width), height: share(y2 - y1, height) };
 }
 
+/** Where the name of a face goes so that it stays within the picture: above its frame, or below; from its left, or its right. */
+function side([x1, y1], { width, height }, mirrored) {
+  const left = mirrored ? 1 - x1 / width : x1 / width;
+  return [y1 < 0.12 * height ? "below" : "above", left > 0.7 ? "from-right" : "from-left"];
+}
+
 /** A frame around a face that can be pressed. */
 export function faceButton(face, i, size, onpress) {
   const label = t("face.show", { who: titleOf(face, i) });
   return h("button.frame", { type: "button", "aria-label": label, css: place(face.box, size, false), on: { click: onpress } },
-    h("span.tag", { "aria-hidden": "true" }, titleOf(face, i)));
+    h("span.tag", { "aria-hidden": "true", class: side(face.box, size, false).join(" ") }, titleOf(face, i)));
 }
 
 /** The same as a drawing, for moving pictures. */
 export function faceFrame(face, size, mirrored, text) {
-  return h("div.frame", { css: place(face.box, size, mirrored) }, text ? h("span.tag", null, text) : null);
+  return h("div.frame", { css: place(face.box, size, mirrored) }, text ? h("span.tag", { class: side(face.box, size, mirrored).join(" ") }, text) : null);
 }
 
 /** One line: what a face shows. */
@@ -43,9 +49,12 @@ export function expressionLine(expression) {
   return joined([expressionName(expression.label), percent(expression.confidence)], " · ");
 }
 
-/** Bars of all expressions, most likely first. */
+const SHOWN = 3; // bars at least; more where there is something to be seen
+
+/** Bars of the expressions that a face may show, most likely first. */
 export function expressionBars(expression) {
-  const rows = Object.entries(expression.scores).sort((a, b) => b[1] - a[1]);
+  const sorted = Object.entries(expression.scores).sort((a, b) => b[1] - a[1]);
+  const rows = sorted.filter(([, score], i) => i < SHOWN || score >= 0.01);
   return h("dl.bars", { "aria-label": t("face.expression") }, rows.map(([label, score]) => h("div", null,
     h("dt", null, expressionName(label)),
     h("dd", null,

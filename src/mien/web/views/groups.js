@@ -50,12 +50,12 @@ class Groups {
     }
   }
 
-  show({ result, files }) {
+  show({ result }) {
     const { groups: found, ungrouped = [], failed = [] } = result;
     const again = button(t("groups.again"), () => { forget(this.job.id); this.job = null; this.ask(); }, { symbol: "back" });
     put(this.body,
       h("p.lead", { role: "status" }, t("groups.found", { n: found.length })),
-      found.length ? h("ul.groups", null, found.map((group) => this.group(group, files)))
+      found.length ? h("ul.groups", null, found.map((group) => this.group(group)))
         : h("div.empty.small", null, icon("groups"), h("p", null, t("groups.none"))),
       ungrouped.length ? h("p.soft", null, t("groups.alone", { n: ungrouped.length })) : null,
       failed.length ? h("details", null, h("summary", null, t("groups.failed", { n: failed.length })),
@@ -63,8 +63,8 @@ class Groups {
       h("div.actions", null, again));
   }
 
-  group({ group, size }, files) {
-    const crops = files.filter((name) => name.startsWith(`group-${group}-face-`)).sort(byNumber).slice(0, SHOWN);
+  group({ group, size, faces }) {
+    const crops = faces.slice(0, SHOWN).map((face) => face.crop);
     const label = t("groups.number", { n: group });
     const item = h("li.card", null, h("h2", null, label, " ", h("span.soft", null, t("person.faces", { n: size }))),
       h("ul.crops.tight", null, crops.map((name, i) => h("li", null, serverImage(filePath(this.job.id, name), t("face.number", { n: i + 1 }), this.signal)))));
@@ -90,5 +90,3 @@ class Groups {
     return form;
   }
 }
-
-const byNumber = (a, b) => Number(a.match(/(\d+)\.\w+$/)?.[1]) - Number(b.match(/(\d+)\.\w+$/)?.[1]);

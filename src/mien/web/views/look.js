@@ -105,8 +105,7 @@ class Look {
 
   show() {
     const picture = this.current;
-    put(this.body, this.strip(), this.shown(picture),
-      h("div.actions", null, button(t("look.another"), () => { this.pictures = []; this.current = null; this.empty(); }, { symbol: "back" })));
+    put(this.body, this.strip(), this.shown(picture));
     if (picture.state === "done") put(this.said, t("look.found", { n: picture.answer.faces.length }));
   }
 
@@ -121,7 +120,7 @@ class Look {
 
   shown(picture) {
     if (picture.state === "failed") {
-      return h("section.refusal", { role: "alert" }, icon("warn"), h("p", null, explain(picture.error)));
+      return h("div.column", null, h("section.refusal", { role: "alert" }, icon("warn"), h("p", null, explain(picture.error))), this.another());
     }
     const stage = h("div.stage");
     if (picture.bitmap) this.draw(stage, picture);
@@ -133,7 +132,12 @@ class Look {
     stage.append(h("div.layer", null, answer.faces.map((face, i) => faceButton(face, i, answer.image, () => point(cards[i])))));
     const list = cards.length ? h("ul.faces", null, cards) : h("div.empty.small", null, icon("face"), h("p", null, t("look.nobody")));
     const title = h("h2", null, t("look.found", { n: cards.length }));
-    return h("div.looking", null, h("div.column", null, stage), h("div.column", null, title, list));
+    return h("div.looking", null, h("div.column", null, stage, this.another()), h("div.column", null, title, list));
+  }
+
+  another() {
+    const again = () => { this.pictures = []; this.current = null; this.empty(); };
+    return h("div.actions", null, button(t("look.another"), again, { symbol: "back" }));
   }
 
   draw(stage, { bitmap }) {

@@ -33,7 +33,7 @@ class Unlock {
   async ask() {
     put(this.body, h("p.busy", null, t("loading")));
     const found = await attempt(() => get(`/v1/gallery/people${query({ limit: 200 })}`, { signal: this.signal }));
-    const people = (found?.people ?? []).filter((person) => person.name && person.faces);
+    const people = (found?.people ?? []).filter((person) => person.name && person.faces && !person.withdrawn_at);
     if (!people.length) {
       put(this.body, h("section.empty", null, icon("people"), h("p.drop-title", null, t("people.nobody")),
         h("a.button.primary", { href: "#/welcome" }, h("span", null, t("people.first")))));
@@ -84,23 +84,22 @@ class Unlock {
   }
 
   /** Send frames until the attempt is over. */
-  async answer(camera, { id, actions, texts }, signal) {
+  async answer(camera, { id }, signal) {
     for (let n = 0; ; n += 1) {
-      const frame = await camera.grab(800, 0.85);
+      const frame = await camera.grab(640, 0.85);
       const { session } = await post(`/v1/liveness/${encodeURIComponent(id)}/frames${query({ n })}`, { body: frame, signal });
       if (session.state === "done") return session;
-      this.tell(session, actions, texts);
+      this.tell(session);
     }
   }
 
-  tell(session, actions, texts) {
-    const asked = session.action ? (texts?.[session.action] ? said(texts[session.action]) : t(`action.${session.action}`)) : t("unlock.rest");
-    change(this.task, asked);
-    change(this.hint, session.hint ? said(session.hint) : "");
-    const done = session.step ?? 0;
-    if (this.dots.childElementCount !== actions.length) put(this.dots, actions.map(() => h("li")));
-    [...this.dots.children].forEach((dot, i) => dot.classList.toggle("done", i < done));
-    this.dots.setAttribute("aria-label", String(t("unlock.step", { n: done, of: actions.length })));
+  /** What is to be done now, and how far it is. */
+  tell({ state, action, hint, step, steps }) {
+    change(this.task, action ? said(hint) : t("unlock.rest"));
+    change(this.hint, state === "baseline" ? said(hint) : "");
+    if (this.dots.childElementCount !== steps) put(this.dots, Array.from({ length: steps }, () => h("li")));
+    [...this.dots.children].forEach((dot, i) => dot.classList.toggle("done", i < step));
+    this.dots.setAttribute("aria-label", String(t("unlock.step", { n: step, of: steps })));
   }
 
   async left(session, error, stopped) {
