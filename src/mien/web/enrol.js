@@ -26,7 +26,7 @@ export function personFields(whom, { name = "" } = {}) {
   const element = h("div", null,
     field(t(`enrol.name.${whom}`), named),
     h("fieldset.consent", null, h("legend", null, t("consent.title")),
-      field(t("consent.words"), words, t("consent.hint")),
+      field(t(`consent.words.${whom}`), words, t("consent.hint")),
       h("label.check", null, agreed, h("span", null, t(`consent.agreed.${whom}`)))),
     field(t("expires.label"), days));
   const values = () => ({ name: named.value.trim(), consent: agreed.checked ? words.value.trim() : "", expires: days.value });
@@ -50,7 +50,7 @@ export class Pictures {
     put(this.area, dropArea({
       accept: "image/*", multiple: true, symbol: "face", title: t("enrol.pictures"), hint: t("enrol.pictures.hint"),
       choose: t("look.choose"), onfiles: (files) => this.addAll(files),
-      more: [button(t("enrol.camera"), () => this.useCamera(), { symbol: "camera" })],
+      first: [button(t("enrol.camera"), () => this.useCamera(), { kind: "primary", symbol: "camera" })],
     }));
   }
 

@@ -127,14 +127,14 @@ export function monogram(name) {
 }
 
 /** An area that takes files: dropped on it or chosen. */
-export function dropArea({ accept, multiple, title, hint, choose, symbol = "upload", more = [], onfiles }) {
+export function dropArea({ accept, multiple, title, hint, choose, symbol = "upload", first = [], more = [], onfiles }) {
   const input = h("input.hidden-input", { type: "file", accept, multiple, tabindex: "-1", "aria-hidden": "true" });
   input.addEventListener("change", () => {
     if (input.files.length) onfiles([...input.files]);
     input.value = "";
   });
   const area = h("div.drop", null, icon(symbol), h("p.drop-title", null, title), h("p.soft", null, hint),
-    h("div.actions.centred", null, button(choose, () => input.click(), { kind: "primary", symbol: "upload" }), more), input);
+    h("div.actions.centred", null, first, button(choose, () => input.click(), { kind: first.length ? "plain" : "primary", symbol: "upload" }), more), input);
   acceptDrops(area, onfiles);
   return area;
 }

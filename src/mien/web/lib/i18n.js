@@ -6,10 +6,15 @@ import { preferences } from "./preferences.js";
 
 export const LANGUAGES = { en: "English", zh: "中文" };
 const TEXTS = { en, zh };
-const TAGS = { en: "en", zh: "zh-CN" };
+const TAGS = { en: region("en") ?? "en", zh: region("zh") ?? "zh-CN" };
 const BOUND = Symbol("texts");
 const listeners = new Set();
 let language = chosen();
+
+/** How the reader's own region writes a language: 21 Nov, or Nov 21. */
+function region(name) {
+  return navigator.languages?.find((tag) => tag.toLowerCase().startsWith(`${name}-`));
+}
 
 function chosen() {
   const kept = preferences.language;
@@ -51,6 +56,9 @@ const shown = (value) => (typeof value === "number" ? value.toLocaleString(TAGS[
 export const percent = (share) => new Text(() => {
   return new Intl.NumberFormat(TAGS[language], { style: "percent", maximumFractionDigits: 0 }).format(share);
 });
+
+/** How sure something is: never more than there is reason to be. */
+export const sureness = (share) => (share > 0.99 ? new Text(() => `>${percent(0.99)}`) : percent(share));
 
 /** A number with so many decimals. */
 export const number = (value, digits = 0) => new Text(() => {
@@ -95,7 +103,7 @@ export function setLanguage(name) {
 
 /** Show everything in the current language. */
 export function showLanguage() {
-  document.documentElement.lang = TAGS[language];
+  document.documentElement.lang = language === "zh" ? "zh-CN" : language;
   const walker = document.createTreeWalker(document, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode;

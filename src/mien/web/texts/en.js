@@ -188,7 +188,8 @@ export default {
 
   // consent and expiry
   "consent.title": "Consent",
-  "consent.words": "What was agreed to",
+  "consent.words.self": "What you agree to",
+  "consent.words.other": "What was agreed to",
   "consent.hint": "Kept with the person, word for word.",
   "consent.self": "I agree that this server keeps measurements of my face in order to recognise me.",
   "consent.other": "Agreed that this server keeps measurements of their face in order to recognise them.",

@@ -188,7 +188,8 @@ export default {
 
   // consent and expiry
   "consent.title": "同意",
-  "consent.words": "同意的内容",
+  "consent.words.self": "您同意的内容",
+  "consent.words.other": "同意的内容",
   "consent.hint": "原文随此人一起保存。",
   "consent.self": "我同意此服务器保存我的面部特征，用于识别我。",
   "consent.other": "本人同意此服务器保存其面部特征，用于识别本人。",

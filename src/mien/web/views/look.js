@@ -9,7 +9,7 @@ import { enrolDialog } from "../enrol.js";
 import {
   attributesNote, cutOut, dropArea, expressionBars, expressionLine, faceButton, qualityNote, thumbnail, titleOf,
 } from "../lib/faces.js";
-import { percent, t } from "../lib/i18n.js";
+import { sureness, t } from "../lib/i18n.js";
 import { decode } from "../lib/media.js";
 import { preferences } from "../lib/preferences.js";
 import { does, server, writesGallery } from "../lib/server.js";
@@ -153,7 +153,7 @@ class Look {
     const line = expressionLine(face.expression);
     return h("li.face-card", { tabindex: "-1" },
       h("div.face-head", null, bitmap ? thumbnail(bitmap, face.box) : null,
-        h("div", null, h("h3", null, titleOf(face, i)), line ? h("p.soft", null, line) : null, sureness(face.identity))),
+        h("div", null, h("h3", null, titleOf(face, i)), line ? h("p.soft", null, line) : null, certainty(face.identity))),
       face.expression ? expressionBars(face.expression) : null,
       attributesNote(face), qualityNote(face.quality),
       bitmap ? this.actions(picture, face) : null);
@@ -187,9 +187,9 @@ class Look {
 }
 
 /** How sure an identification is. */
-function sureness(identity) {
+function certainty(identity) {
   if (!identity || identity.probability === undefined) return null;
-  return h("p.soft.small", null, t(identity.person ? "face.sure" : "face.sure.unknown", { share: percent(identity.probability) }));
+  return h("p.soft.small", null, t(identity.person ? "face.sure" : "face.sure.unknown", { share: sureness(identity.probability) }));
 }
 
 function point(card) {

@@ -307,7 +307,7 @@ function consentDialog(person) {
       const consent = words.value.trim() || null;
       close(consent === person.consent ? fields : { ...fields, consent });
     };
-    return [h("form", { on: { submit } }, field(t("consent.words"), words, t("consent.edit.hint")), field(t("expires.date"), until, t("expires.date.hint")),
+    return [h("form", { on: { submit } }, field(t("consent.words.other"), words, t("consent.edit.hint")), field(t("expires.date"), until, t("expires.date.hint")),
       h("div.actions", null, button(t("cancel"), () => close(null)),
         h("button.button.primary", { type: "submit" }, h("span", null, t("save")))))];
   }).then((fields) => (fields && Object.keys(fields).length ? fields : null));

@@ -5,7 +5,7 @@ import { explain } from "../lib/api.js";
 import { Camera, CameraError } from "../lib/camera.js";
 import { tell } from "../lib/dialog.js";
 import { button, h, icon, pause, put } from "../lib/dom.js";
-import { faceFrame, monogram } from "../lib/faces.js";
+import { faceFrame, monogram, thumbnail } from "../lib/faces.js";
 import { t } from "../lib/i18n.js";
 import { writesGallery } from "../lib/server.js";
 import { Pictures, personFields, save } from "../enrol.js";
@@ -90,19 +90,19 @@ class Welcome {
     }
   }
 
-  /** The identity of the person, as soon as the camera shows them. */
+  /** The face of the person, as soon as the camera shows it. */
   async recognised(camera, person, signal) {
     for (;;) {
       const { faces, image } = await identify(await camera.grab(960), signal);
       put(camera.layer, faces.map((face) => faceFrame(face, image, camera.mirrored, face.identity?.person ?? null)));
       const known = faces.find((face) => face.identity?.id === person.id);
-      if (known) return known.identity;
+      if (known) return thumbnail(camera.canvas, known.box, 208);
       await pause(300, signal);
     }
   }
 
   hello(person, seen) {
-    const picture = h("div.portrait", null, monogram(person.name));
+    const picture = h("div.portrait", null, seen ?? monogram(person.name));
     this.step(0, t(seen ? "greet.hello" : "greet.welcome", { name: person.name }), t(seen ? "greet.recognised" : "greet.known"),
       h("div.actions", null,
         h("a.button.primary", { href: "#/live" }, icon("live"), h("span", null, t("greet.live"))),
