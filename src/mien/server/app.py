@@ -56,6 +56,8 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
     problems.install(app)
     gates.install(app, settings, tls=tls)
     app.add_middleware(Measured, metrics=metrics)  # outermost: what is refused counts, too
-    for subject in (service, analysis, live, *([page] if settings.page else [])):
+    for subject in (service, analysis, live):
         app.include_router(subject.router)
+    if settings.page:
+        app.include_router(page.router)
     return app

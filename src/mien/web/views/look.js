@@ -62,7 +62,7 @@ class Look {
     const taken = async () => {
       const blob = await camera.grab(1920, 0.92);
       stop.abort();
-      this.add([new File([blob], "camera.jpg", { type: "image/jpeg" })]);
+      this.add([new File([blob], "photo.jpg", { type: "image/jpeg" })]);
     };
     const shutter = button(t("camera.take"), taken, { kind: "primary", symbol: "camera", disabled: true });
     const left = () => { stop.abort(); this.pictures.length ? this.show() : this.empty(); };
