@@ -16,7 +16,7 @@ from mien.server.engine import Engine
 from mien.server.jobs import Jobs
 from mien.server.metrics import Measured, Metrics
 from mien.server.places import Places
-from mien.server.routes import analysis, clusters, gallery, jobs, live, liveness, people, service, videos
+from mien.server.routes import analysis, clusters, gallery, jobs, live, liveness, page, people, service, videos
 from mien.server.settings import Settings
 from mien.version import VERSION
 
@@ -72,4 +72,6 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
     app.add_middleware(Measured, metrics=metrics)  # outermost: what is refused counts, too
     for subject in (service, analysis, live, gallery, people, jobs, clusters, videos, liveness):
         app.include_router(subject.router)
+    if settings.page:
+        app.include_router(page.router)
     return app

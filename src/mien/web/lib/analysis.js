@@ -1,0 +1,46 @@
+/** Pictures to what is known of their faces. */
+
+import { post, query } from "./api.js";
+import { preferences } from "./preferences.js";
+import { does, readsGallery, server } from "./server.js";
+
+/** What is asked of faces, as the server wants it. */
+export function tasks(...names) {
+  const wanted = names.length ? names : ["detect", "pose", "expression", "quality"];
+  if (!names.length && preferences.attributes) wanted.push("age", "gender");
+  return wanted.filter(does).join(",");
+}
+
+/** Faces of a picture, with who they are where somebody may be known. */
+export async function lookAt(blob, signal) {
+  const known = readsGallery() && server.gallery.people > 0;
+  const [answer, named] = await Promise.all([
+    post(`/v1/analyze${query({ only: tasks() })}`, { body: blob, signal }),
+    known ? identify(blob, signal) : null,
+  ]);
+  named?.faces.forEach((face, i) => { // the same detector saw the same picture: the same faces in the same order
+    if (answer.faces[i]) answer.faces[i].identity = face.identity;
+  });
+  return answer;
+}
+
+/** Who the faces of a picture are. */
+export const identify = (blob, signal) => post("/v1/identify", { body: blob, signal });
+
+/** Enrol pictures as somebody; `fields`: name, consent, expires. What was not usable is in `failed`. */
+export function enrol(pictures, fields, { to = null, largest = true, signal } = {}) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) if (value) form.append(name, value);
+  pictures.forEach((picture, i) => form.append("image", picture, picture.name ?? `picture-${i + 1}.jpg`));
+  const path = to === null ? "/v1/gallery/people" : `/v1/gallery/people/${encodeURIComponent(to)}/faces`;
+  return post(`${path}${query({ largest })}`, { form, signal });
+}
+
+/** Say that a face that was just seen does not show somebody: it is enrolled, and then taken from them for good. */
+export async function notThisPerson(picture, person) {
+  const told = await enrol([picture], {}, { to: person });
+  const face = told.enrolled[0]?.face ?? told.skipped[0]?.face;
+  if (face === undefined) throw new Error("the picture was not enrolled");
+  await post(`/v1/gallery/people/${encodeURIComponent(person)}/forbid`, { json: { face } });
+}
+

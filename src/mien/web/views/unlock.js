@@ -1,0 +1,137 @@
+/** Unlock: a random challenge in front of the camera, judged by the server. */
+
+import { explain, get, post, query, request } from "../lib/api.js";
+import { Camera, CameraError } from "../lib/camera.js";
+import { attempt } from "../lib/dialog.js";
+import { button, field, h, icon, put } from "../lib/dom.js";
+import { Text, getLanguage, has, t } from "../lib/i18n.js";
+import { readsGallery, server } from "../lib/server.js";
+
+const ACTIONS = ["smile", "open-mouth", "blink", "turn-left", "turn-right"];
+const MOST_LEFT_OUT = 2;
+
+export default function unlock({ signal }) {
+  if (!readsGallery()) {
+    return h("div.view", null, h("section.empty", null, icon("unlock"),
+      h("h1", { tabindex: "-1" }, t("unlock.title")), h("p", null, t(server.info.gallery ? "gallery.closed" : "gallery.none"))));
+  }
+  return new Unlock(signal).element;
+}
+
+/** What the server says in both languages. */
+const said = (texts) => new Text(() => texts[getLanguage()] ?? texts.en);
+
+class Unlock {
+  constructor(signal) {
+    this.signal = signal;
+    this.body = h("div");
+    this.element = h("div.view.narrow", null,
+      h("header.title", null, h("h1", { tabindex: "-1" }, t("unlock.title")), h("p.lead", null, t("unlock.lead"))), this.body);
+    this.ask();
+  }
+
+  async ask() {
+    put(this.body, h("p.busy", null, t("loading")));
+    const found = await attempt(() => get(`/v1/gallery/people${query({ limit: 200 })}`, { signal: this.signal }));
+    const people = (found?.people ?? []).filter((person) => person.name && person.faces && !person.withdrawn_at);
+    if (!people.length) {
+      put(this.body, h("section.empty", null, icon("people"), h("p.drop-title", null, t("people.nobody")),
+        h("a.button.primary", { href: "#/welcome" }, h("span", null, t("people.first")))));
+      return;
+    }
+    put(this.body, this.form(people));
+  }
+
+  form(people) {
+    const who = h("select", null, people.map((person) => h("option", { value: person.id }, person.name)));
+    if (this.person) who.value = this.person;
+    const boxes = ACTIONS.map((action) => h("input", { type: "checkbox", value: action }));
+    const limit = () => {
+      const full = boxes.filter((box) => box.checked).length >= MOST_LEFT_OUT;
+      for (const box of boxes) box.disabled = full && !box.checked;
+    };
+    const submit = (event) => {
+      event.preventDefault();
+      this.person = who.value;
+      this.start(who.value, boxes.filter((box) => box.checked).map((box) => box.value));
+    };
+    return h("form.card", { on: { submit } }, field(t("unlock.who"), who),
+      h("details", null, h("summary", null, t("unlock.without")), h("p.hint", null, t("unlock.without.hint")),
+        h("div.checks", { on: { change: limit } }, boxes.map((box, i) => h("label.check", null, box, h("span", null, t(`action.${ACTIONS[i]}`)))))),
+      h("div.actions", null, h("button.button.primary", { type: "submit" }, icon("camera"), h("span", null, t("unlock.start")))));
+  }
+
+  async start(person, without) {
+    const stop = new AbortController();
+    this.signal.addEventListener("abort", () => stop.abort());
+    const camera = new Camera(stop.signal);
+    this.task = h("p.task", { role: "status" }, t("unlock.opening"));
+    this.hint = h("p.task-hint", { role: "status" });
+    this.dots = h("ol.dots", { "aria-label": t("unlock.progress") });
+    const give = button(t("cancel"), () => stop.abort(), { symbol: "close" });
+    put(this.body, h("div.challenge", null, this.task, this.hint, camera.element, this.dots, h("div.actions.centred", null, give)));
+    give.focus();
+    let session = null;
+    try {
+      await camera.start();
+      ({ session } = await post("/v1/liveness", { json: without.length ? { person, without } : { person } }));
+      this.show(await this.answer(camera, session, stop.signal));
+    } catch (error) {
+      await this.left(session, error, stop.signal.aborted);
+    } finally {
+      stop.abort();
+    }
+  }
+
+  /** Send frames until the attempt is over. */
+  async answer(camera, { id }, signal) {
+    for (let n = 0; ; n += 1) {
+      const frame = await camera.grab(640, 0.85);
+      const { session } = await post(`/v1/liveness/${encodeURIComponent(id)}/frames${query({ n })}`, { body: frame, signal });
+      if (session.state === "done") return session;
+      this.tell(session);
+    }
+  }
+
+  /** What is to be done now, and how far it is. */
+  tell({ state, action, hint, step, steps }) {
+    change(this.task, action ? said(hint) : t("unlock.rest"));
+    change(this.hint, state === "baseline" ? said(hint) : "");
+    if (this.dots.childElementCount !== steps) put(this.dots, Array.from({ length: steps }, () => h("li")));
+    [...this.dots.children].forEach((dot, i) => dot.classList.toggle("done", i < step));
+    this.dots.setAttribute("aria-label", String(t("unlock.step", { n: step, of: steps })));
+  }
+
+  async left(session, error, stopped) {
+    if (session) await request("DELETE", `/v1/liveness/${encodeURIComponent(session.id)}`).catch(() => null);
+    if (this.signal.aborted) return;
+    if (stopped) await this.ask();
+    else this.refuse(error instanceof CameraError ? error.text : explain(error));
+  }
+
+  refuse(text) {
+    put(this.body, outcome(false, t("unlock.impossible"), text), this.again());
+    this.body.querySelector("h2").focus();
+  }
+
+  show({ accepted, reason }) {
+    const key = `reason.${reason}`;
+    put(this.body, outcome(accepted === true, t(accepted ? "unlock.yes" : "unlock.no"), has(key) ? t(key) : t("unlock.no.text")), this.again());
+    this.body.querySelector("h2").focus();
+  }
+
+  again() {
+    return h("div.actions.centred", null, button(t("unlock.again"), () => this.ask(), { kind: "primary" }));
+  }
+}
+
+/** How it ended. */
+export function outcome(good, title, text) {
+  return h(good ? "section.outcome.good" : "section.outcome", { role: "alert" }, icon(good ? "unlock" : "not"),
+    h("h2", { tabindex: "-1" }, title), h("p", null, text));
+}
+
+/** Say something new; what has not changed is not read out again. */
+function change(element, text) {
+  if (element.textContent !== String(text)) put(element, text);
+}
