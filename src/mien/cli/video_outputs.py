@@ -62,11 +62,17 @@ class Outputs:
 
     @contextmanager
     def journal(self) -> Iterator[Path]:
-        """Where rows are kept as they come: beside the first output, or nowhere that lasts."""
-        from mien.video.journal import SUFFIX
+        """Where rows are kept as they come: beside the first output, or nowhere that lasts.
+
+        Raises:
+            MienError: another run writes there.
+        """
+        from mien.video.journal import SUFFIX, alone
 
         if self.out:
-            yield self.out[0].with_name(self.out[0].name + SUFFIX)
+            place = self.out[0].with_name(self.out[0].name + SUFFIX)
+            with alone(place):
+                yield place
             return
         with tempfile.TemporaryDirectory(prefix="mien-") as folder:
             yield Path(folder) / f"rows{SUFFIX}"

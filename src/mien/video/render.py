@@ -5,10 +5,9 @@ PyAV is imported when one is written. Pictures are coded with H.264 where FFmpeg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -120,7 +119,7 @@ class _Moments:
     """Rows of the moment that holds at a time, in one pass: times must not go back."""
 
     def __init__(self, blocks: Iterable[Rows]) -> None:
-        self._coming = (moment for rows in blocks for moment in _split(rows))
+        self._coming = (moment for rows in blocks for moment in rows.moments())
         self._now = Rows.empty()
         self._next = next(self._coming, None)
 
@@ -130,12 +129,6 @@ class _Moments:
             self._now, self._next = self._next, next(self._coming, None)
         over = len(self._now) and time >= self._now.time[0] + max(float(self._now.seconds[0]), _SAME) - _SAME
         return Rows.empty(self._now.labels) if over and time > self._now.time[0] + _SAME else self._now
-
-
-def _split(rows: Rows) -> Iterator[Rows]:
-    edges = [*np.flatnonzero(np.diff(rows.time, prepend=-np.inf)).tolist(), len(rows)]
-    for start, end in pairwise(edges):
-        yield rows[start:end]
 
 
 class LiveRender:
