@@ -115,7 +115,7 @@ def write_sounds(folder: Path) -> list[Path]:
         with av.open(folder / f"sound{suffix}", "w", format={".aac": "adts"}.get(suffix)) as out:
             track = out.add_stream(codec, rate=16000)
             kind = track.codec_context.codec.audio_formats[0].name
-            sound = np.zeros((1, 16000), np.float32 if kind.startswith("flt") else np.int16)
+            sound = np.zeros((1, 16000), {"flt": np.float32, "s32": np.int32}.get(kind[:3], np.int16))
             frame = av.AudioFrame.from_ndarray(sound, format=kind, layout="mono")
             frame.sample_rate, frame.pts = 16000, 0
             for packet in (*track.encode(frame), *track.encode(None)):

@@ -311,7 +311,7 @@ def test_clear_answers_for_what_is_no_video(tmp_path, portrait):
         tmp_path / "pipe": "is a pipe or a device, not a regular file",
         portrait: "a picture, not a video; give a folder of pictures, or use mien analyze",
         write_sound(tmp_path / "sound.m4a"): "there is only sound in it, and no picture",
-        **{sound: "there is only sound in it, and no picture" for sound in write_sounds(tmp_path)},
+        **dict.fromkeys(write_sounds(tmp_path), "there is only sound in it, and no picture"),
         "a\0b.mp4": "embedded null byte",
         "": "the name of the source is empty",
     }

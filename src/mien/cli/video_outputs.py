@@ -150,7 +150,7 @@ class Outputs:
 
 def print_summary(summary: Summary) -> None:
     """The table that `mien video` prints: a row for each person, and counts."""
-    from mien.video.plots import duration
+    from mien.video.plots import span_in_words
 
     people = summary.people
     if not people:
@@ -165,7 +165,7 @@ def print_summary(summary: Summary) -> None:
     named = len({person.name for person in people if person.name is not None})
     told = f"{counted(named, 'name')} among them, " if named else ""
     seen = "1 person" if len(people) == 1 else f"{len(people):,} people"
-    note(f"{seen}, {told}at most {summary.most_at_once} at once, in {duration(summary.source.seconds)}")
+    note(f"{seen}, {told}at most {summary.most_at_once} at once, {span_in_words(summary.source)}")
     for number, crossed in enumerate(summary.lines(), 1):
         note(f"line {number}: {crossed['in']} in, {crossed['out']} out")
 
