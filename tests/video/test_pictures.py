@@ -138,7 +138,7 @@ def test_what_is_uncertain_is_striped_and_not_grey(tmp_path):
 
 
 def test_expressions_are_told_apart_by_colour_blind_readers():
-    """Of deuteranopes and protanopes (Vienot et al. 1999), in the units in which 1 can just be told apart (CIE 1976)."""
+    """By deuteranopes and protanopes (Vienot et al. 1999); distances of CIE 1976, of which 1 can just be told."""
     labels = [*LABELS, "uncertain"]
     rgb = np.array([[int(colour_of(label, LABELS)[i : i + 2], 16) for i in (1, 3, 5)] for label in labels]) / 255
     linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
