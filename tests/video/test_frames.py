@@ -21,7 +21,7 @@ from PIL import Image
 
 from mien.errors import VideoError
 from mien.ops.image import load_image
-from mien.video.frames import open_frames
+from mien.video.frames import open_frames, start_again
 from tests.video.making import (
     number_of,
     numbered,
@@ -294,6 +294,17 @@ def test_8k(tmp_path):
 
 
 # What is not a video, and what is not quite one
+
+
+@pytest.mark.parametrize("start", [0.0, 0.33])
+@pytest.mark.parametrize("max_fps", [None, 7.0, 10.0, 24.9])
+def test_reading_goes_on_with_the_same_frames(clip, start, max_fps):
+    with open_frames(clip, start=start, max_fps=max_fps) as frames:
+        whole = [frame.time for frame in frames]
+    for i in (1, len(whole) // 2, len(whole) - 1):
+        again = start_again(whole[i], start=start, max_fps=max_fps)
+        with open_frames(clip, start=again, max_fps=max_fps) as frames:
+            assert [frame.time for frame in frames] == pytest.approx(whole[i:])
 
 
 def test_clear_answers_for_what_is_no_video(tmp_path, portrait):

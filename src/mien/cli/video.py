@@ -194,9 +194,12 @@ class _Asked:
 
     def open(self, since: float | None = None) -> FrameSource:
         """The frames, from a time on."""
-        from mien.video.frames import open_frames
+        from mien.video.frames import open_frames, start_again
 
-        frames = self.frames if since is None else self.frames | {"start": since}
+        frames = self.frames
+        if since is not None:
+            start = start_again(since, start=frames["start"], max_fps=frames["max_fps"])
+            frames = frames | {"start": start}
         return open_frames(_source(self.source), **frames)
 
 
