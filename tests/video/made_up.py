@@ -9,6 +9,7 @@ import numpy as np
 from mien.answers import Expressions, Eyes, Poses
 from mien.types import Faces
 from mien.video.analysis import Moment
+from mien.video.state import State
 
 LABELS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 SIZE = (640, 360)
@@ -27,6 +28,8 @@ def scene(
     hidden: Iterable[tuple[int, float, float]] = (),
     eyes_closed: Iterable[tuple[int, float, float]] | None = None,
     turned: Iterable[tuple[int, float, float]] | None = None,
+    cuts: Iterable[float] = (),
+    states: bool = False,
 ) -> Iterator[Moment]:
     """Moments as an analyzer would give them.
 
@@ -39,6 +42,8 @@ def scene(
         hidden: (track, start, end): there, but not seen.
         eyes_closed: likewise; None: eyes were not asked for.
         turned: when a face looks aside; None: pose was not asked for.
+        cuts: when another scene begins.
+        states: whether a run can go on from each tenth moment.
     """
     for frame in range(round(fps * seconds)):
         time = frame / fps
@@ -58,6 +63,8 @@ def scene(
             people=tuple(names.get(track) for track in ids),
             image_size=SIZE,
             embedded=np.zeros(len(ids), dtype=np.bool_),
+            cut=any(abs(time - cut) < 1e-9 for cut in cuts),
+            state=State(time) if states and frame % 10 == 0 else None,
         )
 
 

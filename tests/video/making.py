@@ -101,6 +101,28 @@ def write_sound(path: Path) -> Path:
     return path
 
 
+def write_sounds(folder: Path) -> list[Path]:
+    """Files with sound alone, of kinds that no video has."""
+    kinds = {
+        ".wav": "pcm_s16le",
+        ".aiff": "pcm_s16be",
+        ".flac": "flac",
+        ".mp3": "mp3",
+        ".aac": "aac",
+        ".au": "pcm_s16be",
+    }
+    for suffix, codec in kinds.items():
+        with av.open(folder / f"sound{suffix}", "w", format={".aac": "adts"}.get(suffix)) as out:
+            track = out.add_stream(codec, rate=16000)
+            kind = track.codec_context.codec.audio_formats[0].name
+            sound = np.zeros((1, 16000), {"flt": np.float32, "s32": np.int32}.get(kind[:3], np.int16))
+            frame = av.AudioFrame.from_ndarray(sound, format=kind, layout="mono")
+            frame.sample_rate, frame.pts = 16000, 0
+            for packet in (*track.encode(frame), *track.encode(None)):
+                out.mux(packet)
+    return [folder / f"sound{suffix}" for suffix in kinds]
+
+
 def turn_track(path: Path, matrix: Sequence[int]) -> Path:
     """Set the display matrix (a, b, c, d; 1 is 65536 in the file) in the header of an MP4 file."""
     data = bytearray(path.read_bytes())

@@ -16,10 +16,12 @@ from mien.video.counting import Line, LineCounter, parse_line
 DOOR = Line((0, 100), (200, 100))  # from left to right: in is downwards
 
 
-def at(x: float, y: float, time: float = 0.0, *, track: int = 1, seen: bool = True, width: float = 20) -> Row:
+def at(
+    x: float, y: float, time: float = 0.0, *, track: int = 1, seen: bool = True, width: float = 20, scene: int = 0
+) -> Row:
     box = (x - width / 2, y - width / 2, x + width / 2, y + width / 2)
     nan = math.nan
-    return Row(time, time + 0.1, track, seen, -2, 0.0, box, nan, nan, nan, nan)
+    return Row(time, time + 0.1, track, seen, -2, 0.0, box, nan, nan, nan, nan, scene)
 
 
 def walked(points, line: Line = DOOR) -> list[str]:
@@ -112,6 +114,16 @@ def test_coming_back_on_the_other_side_is_no_crossing():
     counter.add(at(50, 101, 3.5))
     counter.add(at(50, 50, 4.5))
     assert [c.direction for c in counter.crossings] == ["out"]
+
+
+def test_a_cut_is_no_crossing_however_short():
+    counter = LineCounter([DOOR], gap=1.0)
+    counter.add(at(50, 50, 0.0))
+    counter.add(at(50, 150, 0.1, scene=1))
+    assert counter.crossings == []
+    counter.add(at(50, 50, 0.2, scene=1))
+    counter.add(at(50, 150, 0.3, scene=2))
+    assert [(c.time, c.direction) for c in counter.crossings] == [(0.2, "out")]
 
 
 def test_people_do_not_mix():

@@ -84,7 +84,7 @@ def test_what_is_not_known_is_absent(bare, suffix, tmp_path):
     bare.save(path)
     assert_same(bare, Timeline.load(path))
     if suffix == ".csv":
-        assert path.read_text().splitlines()[0] == "time,seconds,frame,track,person,seen,x1,y1,x2,y2,score"
+        assert path.read_text().splitlines()[0] == "time,seconds,frame,scene,track,person,seen,x1,y1,x2,y2,score"
     if suffix == ".jsonl":
         (face,) = json.loads(path.read_text().splitlines()[1])["faces"]
         assert face == {"track": 2, "box": [1, 2, 30, 40], "score": 0.75}

@@ -21,7 +21,7 @@ from PIL import Image
 
 from mien.errors import VideoError
 from mien.ops.image import load_image
-from mien.video.frames import open_frames
+from mien.video.frames import open_frames, start_again
 from tests.video.making import (
     number_of,
     numbered,
@@ -29,6 +29,7 @@ from tests.video.making import (
     turn_track,
     write_numbered,
     write_sound,
+    write_sounds,
     write_video,
 )
 
@@ -295,6 +296,17 @@ def test_8k(tmp_path):
 # What is not a video, and what is not quite one
 
 
+@pytest.mark.parametrize("start", [0.0, 0.33])
+@pytest.mark.parametrize("max_fps", [None, 7.0, 10.0, 24.9])
+def test_reading_goes_on_with_the_same_frames(clip, start, max_fps):
+    with open_frames(clip, start=start, max_fps=max_fps) as frames:
+        whole = [frame.time for frame in frames]
+    for i in (1, len(whole) // 2, len(whole) - 1):
+        again = start_again(whole[i], start=start, max_fps=max_fps)
+        with open_frames(clip, start=again, max_fps=max_fps) as frames:
+            assert [frame.time for frame in frames] == pytest.approx(whole[i:])
+
+
 def test_clear_answers_for_what_is_no_video(tmp_path, portrait):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video\n" * 100)
@@ -309,7 +321,8 @@ def test_clear_answers_for_what_is_no_video(tmp_path, portrait):
         tmp_path / "folder": "there are no pictures in it",
         tmp_path / "pipe": "is a pipe or a device, not a regular file",
         portrait: "a picture, not a video; give a folder of pictures, or use mien analyze",
-        write_sound(tmp_path / "sound.m4a"): "there is only sound in it",
+        write_sound(tmp_path / "sound.m4a"): "there is only sound in it, and no picture",
+        **dict.fromkeys(write_sounds(tmp_path), "there is only sound in it, and no picture"),
         "a\0b.mp4": "embedded null byte",
         "": "the name of the source is empty",
     }

@@ -13,11 +13,12 @@ from PIL import Image
 
 from mien.errors import MienError
 from mien.video import plots
-from mien.video.columns import Rows
+from mien.video.columns import UNCERTAIN, Rows
 from mien.video.counting import Line
 from mien.video.pages import to_html, write_page
-from mien.video.plots import clock, colour_of, duration, plot_timeline
+from mien.video.plots import clock, colour_of, duration, plot_timeline, span_in_words
 from mien.video.render import Writer, annotated, render
+from mien.video.story import name_of
 from mien.video.summary import Source
 from mien.video.timeline import Timeline
 from tests.video.made_up import LABELS, SIZE, scene
@@ -126,6 +127,61 @@ def test_tenths_where_seconds_are_too_coarse():
     ]
 
 
+def test_what_is_uncertain_is_striped_and_not_grey(tmp_path):
+    neutral = Timeline.of(scene({1: [(0, 8, "neutral")]}, seconds=8))
+    rows = replace(neutral.rows, state=np.full(len(neutral.rows), UNCERTAIN))
+    for name, timeline in (("neutral", neutral), ("uncertain", replace(neutral, rows=rows))):
+        plot_timeline(timeline.summary, tmp_path / f"{name}.png")
+        image = pixels(tmp_path / f"{name}.png")
+        assert (share_of(colour_of("neutral", LABELS), image) > 0.1) == (name == "neutral")
+        assert (share_of(plots._STRIPE, image) > 0.02) == (name == "uncertain")
+
+
+def test_expressions_are_told_apart_by_colour_blind_readers():
+    """By deuteranopes and protanopes (Vienot et al. 1999); distances of CIE 1976, of which 1 can just be told."""
+    labels = [*LABELS, "uncertain"]
+    rgb = np.array([[int(colour_of(label, LABELS)[i : i + 2], 16) for i in (1, 3, 5)] for label in labels]) / 255
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    deutan = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
+    protan = np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]])
+    for seen in (linear, linear @ deutan.T, linear @ protan.T):
+        lab = to_lab(seen.clip(0, 1))
+        apart = np.linalg.norm(lab[:, None] - lab[None], axis=2)[~np.eye(len(labels), dtype=bool)]
+        assert apart.min() > 15
+
+
+def to_lab(linear: np.ndarray) -> np.ndarray:
+    """(N, 3) linear sRGB to CIE L*a*b*."""
+    matrix = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt((linear @ matrix.T) / matrix.sum(axis=1)).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+def test_blinks_are_seen_beside_all_rows(tmp_path):
+    """Under the bands, not on or behind them: each adds ink."""
+    acts = {n: [(0, 9, "neutral")] for n in (1, 2)}
+    ink = {}
+    for blinks in (1, 9):
+        shut = [(n, i, i + 0.2) for n in acts for i in range(blinks)]
+        plot_timeline(Timeline.of(scene(acts, eyes_closed=shut)).summary, tmp_path / "t.png")
+        ink[blinks] = share_of("#1b1f24", pixels(tmp_path / "t.png")) * pixels(tmp_path / "t.png").size / 3
+    assert ink[9] - ink[1] > 16 * 12  # 8 more for each of two people, of 12 pixels at least
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "words"),
+    [
+        (0.0, 9.2, "9.2 s"),
+        (0.844, 10.02, "0:00.8 to 0:10.0 (9.2 s)"),
+        (600, 725, "10:00 to 12:05 (2:05)"),
+        (0.0, 4000, "1:06:40"),
+        (3500, 4000, "0:58:20 to 1:06:40 (8:20)"),
+    ],
+)
+def test_what_was_looked_at_in_words(start, end, words):
+    assert span_in_words(Source("", SIZE, start, end, 1)) == words
+
+
 def test_colours_are_fixed_and_other_labels_get_some():
     assert len({colour_of(label, LABELS) for label in (*LABELS, "uncertain")}) == 9
     assert colour_of("bored", ("bored", "keen")) != colour_of("keen", ("bored", "keen"))
@@ -190,13 +246,27 @@ def test_annotations_are_where_people_are(timeline):
     assert (image == 90).all()
 
 
-def test_colours_belong_to_tracks(timeline):
+def edge_of(track: int, rows: Rows) -> str:
+    """The colour of a face's box."""
+    drawn = annotated(np.full((SIZE[1], SIZE[0], 3), 90, dtype=np.uint8), rows, {})
+    x, y = 100 * track + 12, 20  # on the upper edge, right of the middle
+    return "#{:02X}{:02X}{:02X}".format(*drawn[y, x])
+
+
+def test_colours_of_boxes_are_those_of_the_plot(timeline):
+    shown = timeline.rows[timeline.rows.time == 7.5]
+    assert [name_of(state, LABELS) for state in shown.state] == ["happiness", "surprise", "neutral"]
+    low = replace(shown, boxes=shown.boxes - shown.boxes[:, 1:2] * [0, 1, 0, 1] + [0, 20, 0, 20])
+    for track, label in ((1, "happiness"), (2, "surprise"), (4, "neutral")):
+        assert edge_of(track, low) == colour_of(label, LABELS)
+
+
+def test_where_no_expression_is_known_colours_belong_to_tracks(timeline):
     first = timeline.rows[timeline.rows.time == 0]
-    image = np.full((SIZE[1], SIZE[0], 3), 90, dtype=np.uint8)
-    alone = annotated(image, first[first.track == 2], {2: "Bo"})
-    both = annotated(image, first, {2: "Bo"})
-    edge = (40 - 20, 200 - 5)  # on the box of track 2
-    np.testing.assert_array_equal(alone[edge], both[edge])
+    bare = Rows.of(
+        (), 2, **{name: getattr(first, name) for name in ("time", "frame", "track", "seen", "scores", "boxes")}
+    )
+    assert edge_of(1, bare) != edge_of(2, bare) == edge_of(2, bare[1])
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from mien.errors import DataError, MienError
 from mien.video import running
 from mien.video.columns import COLUMNS, Rows
 from mien.video.counting import Line
+from mien.video.journal import alone
 from mien.video.running import Run
+from mien.video.state import State
 from mien.video.timeline import Timeline
 from tests.video.made_up import LABELS, scene
 
@@ -24,7 +27,7 @@ SETUP = {"source": "scene.mp4", "every": 5}
 
 
 def moments():
-    return list(scene(ACTS, seconds=20, names={1: "Anna"}))
+    return list(scene(ACTS, seconds=20, names={1: "Anna"}, states=True))
 
 
 def started(path, **how) -> Run:
@@ -64,32 +67,66 @@ def test_nothing_came(tmp_path):
         assert len(all_rows(run)) == 0
 
 
-@pytest.mark.parametrize("kept", [1, 30, 111, 200])
-def test_a_run_goes_on_after_the_last_whole_block(tmp_path, kept):
+@pytest.mark.parametrize("kept", [30, 111, 200])
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_run_goes_on_after_the_last_state(tmp_path, kept, finished):
     path = tmp_path / "run.part"
     run = started(path)
     for moment in moments()[:kept]:
         run.add(moment)
-    run.close(remove=False)  # as where the process is killed: what waited in memory is lost
+    if finished:
+        run.finish()  # as after a Ctrl-C; else as where the process is killed: what waited in memory is lost
+    run.close(remove=False)
     with Run.resume(path, setup=SETUP) as again:
-        last = -1.0 if again.last is None else again.last
-        assert last < kept / 10
+        assert kept / 10 - 3 < again.state.time < kept / 10
+        assert all_rows(again).time.max() == again.state.time
         for moment in moments():
-            if moment.time > last:
+            if moment.time > again.state.time:
                 again.add(moment)
         again.finish()
         rows = all_rows(again)
-    whole = Timeline.of(moments()).rows
-    np.testing.assert_allclose(rows.time, whole.time)
-    np.testing.assert_allclose(rows.seconds, whole.seconds, atol=1e-6)
-    assert again.source.moments == 200
-    assert again.source.end == pytest.approx(20)
-    old = set(rows.track[rows.time <= last].tolist())
-    new = set(rows.track[rows.time > last].tolist())
-    assert old.isdisjoint(new)  # the tracker began anew: its numbers are not used twice
-    summary = again.summary()
-    assert summary.people[0].label == "Anna"
-    assert summary.people[0].seconds == pytest.approx(20, abs=0.01)
+        summary = again.summary()
+    whole = Timeline.of(moments(), name="scene.mp4")
+    for name in COLUMNS:
+        np.testing.assert_allclose(getattr(rows, name), getattr(whole.rows, name), atol=1e-5, err_msg=name)
+    assert again.source == whole.source
+    assert summary.to_dict() == whole.summary.to_dict()
+
+
+def test_before_the_first_state_a_run_begins_anew(tmp_path):
+    path = tmp_path / "run.part"
+    with started(path) as run:
+        run.add(replace(moments()[0], state=None))
+        run.finish()
+    with Run.resume(path, setup=SETUP) as again:
+        assert again.state is None
+        assert len(all_rows(again)) == 0
+        assert again.source.name == "scene.mp4"
+
+
+def test_large_states_are_kept_rarely(tmp_path):
+    """As many bytes of rows are written as of states: a crowd does not fill the disk."""
+    path = tmp_path / "run.part"
+    crowd = {"embedding": np.random.default_rng(0).normal(size=(200, 128)).astype(np.float32)}
+    with started(path) as run:
+        for moment in moments():
+            run.add(replace(moment, state=moment.state and State(moment.time, {}, crowd)))
+        run.finish()
+    data = path.read_bytes()
+    assert 1 <= data.count(b"_state_embedding.npy") // 2 <= 2  # each name stands twice in an archive
+    with Run.resume(path, setup=SETUP) as again:
+        np.testing.assert_array_equal(again.state.arrays["embedding"], crowd["embedding"])
+
+
+def test_one_run_at_a_time(tmp_path):
+    path = tmp_path / "t.csv.part"
+    with alone(path):
+        with pytest.raises(MienError, match=r"t\.csv: another run is writing it"), alone(path):
+            pass
+        assert [p.name for p in tmp_path.iterdir()] == ["t.csv.part.lock"]
+    assert list(tmp_path.iterdir()) == []
+    with alone(path):
+        pass
 
 
 @pytest.mark.parametrize("lost", [1, 7, 40, 500])
@@ -98,16 +135,16 @@ def test_a_block_that_was_not_written_whole_is_cut_off(tmp_path, lost):
     run = started(path)
     for moment in moments():
         run.add(moment)
-    before = run.last
+    before = run.state.time
     run.close(remove=False)
     data = path.read_bytes()
     path.write_bytes(data[:-lost])
     with Run.resume(path, setup=SETUP) as again:
-        assert again.last < before
+        assert again.state.time < before
         again.finish()
         assert len(all_rows(again))
     with Run.resume(path, setup=SETUP) as third:
-        assert third.last == again.last  # what follows a cut is whole
+        assert third.state.time == again.state.time  # what follows a cut is whole
 
 
 def test_damage_in_the_middle_ends_there(tmp_path):
@@ -120,7 +157,7 @@ def test_damage_in_the_middle_ends_there(tmp_path):
     data[len(data) // 2] ^= 255
     path.write_bytes(data)
     with Run.resume(path, setup=SETUP) as again:
-        assert again.last < 19
+        assert again.state.time < 19
 
 
 def test_another_task_is_refused(tmp_path):
@@ -130,7 +167,7 @@ def test_another_task_is_refused(tmp_path):
         Run.resume(path, setup={**SETUP, "every": 1})
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"something else entirely", b"mien video run 1\n"])
+@pytest.mark.parametrize("data", [b"", b"x", b"something else entirely", b"mien video run 2\n"])
 def test_what_is_no_run_is_refused(tmp_path, data):
     path = tmp_path / "run.part"
     path.write_bytes(data)
@@ -154,7 +191,8 @@ def test_objects_in_blocks_are_not_loaded(tmp_path):
     path = tmp_path / "run.part"
     started(path).close(remove=False)
     buffer = io.BytesIO()
-    np.savez(buffer, _progress=np.array(Trap(), dtype=object))
+    trap = np.array(Trap(), dtype=object)
+    np.savez(buffer, _progress=trap, _state_told=trap)
     payload = buffer.getvalue()
     with path.open("ab") as file:
         file.write(_HEAD.pack(_BLOCK, len(payload), zlib.crc32(payload)) + payload)
@@ -176,7 +214,6 @@ def test_only_the_owner_reads_a_run(tmp_path):
 def test_memory_does_not_grow_with_the_video(tmp_path):
     """More of the same takes no more memory."""
     import tracemalloc
-    from dataclasses import replace
 
     calm = {1: [(0, 1e9, "neutral")], 2: [(0, 1e9, "happiness")]}
     first = next(iter(scene(calm, fps=1, seconds=1)))
@@ -186,10 +223,10 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
         for i in range(900):
             run.add(replace(first, frame=i, time=i * 1.0))
             if i in (599, 899):  # both at the same distance from the last block
-                gc.collect()  # Python's own lists of free tuples
+                gc.collect()
                 sizes.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()
-    # 600 rows more: each that was kept would be 150 bytes at least; caches of numpy and Python grow a little
+    # 600 rows more: each that was kept would be 150 bytes at least; what little else grows was not traced to mien
     assert sizes[1] - sizes[0] < 600 * 50
 
 
@@ -218,6 +255,6 @@ def test_a_run_that_is_killed_goes_on(tmp_path):
     process.wait()
     process.stdout.close()
     with Run.resume(path, setup=SETUP) as run:
-        assert 4 < run.last <= 7
+        assert 3 < run.state.time <= 7
         run.finish()
         assert run.summary().people[0].label == "Anna"

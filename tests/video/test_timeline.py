@@ -199,6 +199,27 @@ def test_a_line_is_crossed_in_and_out():
     assert timeline.summary.to_dict()["lines"] == [{"line": [0, 180, 640, 180], "in": 1, "out": 1}]
 
 
+def test_a_cut_is_no_crossing_in_a_timeline():
+    """A track that is carried over a cut in a tenth of a second: once walked, once shown from elsewhere."""
+    walk = {"places": {1: ((100, 50), (100, 300))}, "lines": [Line((0, 180), (640, 180))]}
+    acts = {1: [(0, 1, "neutral")]}
+    line = 0.1 + (180 - 50) / 250  # seconds at which the face is clearly beyond
+    at_cut = [round(time / 10, 1) for time in range(1, 10)]
+    assert len(kinds(told(acts, seconds=1, **walk), "crosses")) == 1
+    assert kinds(told(acts, seconds=1, cuts=at_cut, **walk), "crosses") == []
+    assert len(kinds(told(acts, seconds=1, cuts=[0.1], **walk), "crosses")) == 1
+    cut = told(acts, seconds=1, cuts=[0.1, round(line, 1)], **walk)
+    assert cut.rows.scene.tolist() == sorted(cut.rows.scene.tolist())
+    assert cut.rows.scene[-1] == 2
+
+
+def test_a_blink_is_not_cut_together():
+    shut = told({1: [(0, 2, "neutral")]}, seconds=2, eyes_closed=[(1, 0.9, 1.1)])
+    assert len(kinds(shut, "blink")) == 1
+    cut = told({1: [(0, 2, "neutral")]}, seconds=2, eyes_closed=[(1, 0.9, 1.1)], cuts=[1.1])
+    assert kinds(cut, "blink") == []
+
+
 def test_people_who_come_together_are_in_the_order_of_their_tracks():
     acts = {1: [(0, 9, "neutral")], 3: [(2, 5, "neutral")], 2: [(2, 8, "neutral")]}
     assert [person.label for person in told(acts).people] == ["person 1", "person 2", "person 3"]

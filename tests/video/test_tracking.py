@@ -315,6 +315,25 @@ def test_one_who_comes_back_later_is_known_by_looks(likeness: Likeness) -> None:
     assert _numbers(tracker) == [2]
 
 
+def test_one_who_turns_to_the_camera_after_a_cut_is_whoever_that_was(likeness: Likeness) -> None:
+    """In profile, nobody is known, and the track has a number of its own until a better look says whose it is."""
+    tracker, look, other = _tracker(likeness), _look(1), _look(7)
+    for i in range(3):
+        _step(tracker, i, _faces(BOX, BOX + 150), [look, other])
+    tracker.cut()
+    profile = Look(_look(50).embedding, 0.05, 0.3)
+    for i in (3, 4):
+        _step(tracker, i, _faces(BOX + 100), [profile])
+        assert tracker.recognise_late() == []
+    assert _numbers(tracker) == [3]
+    _step(tracker, 5, _faces(BOX + 100))
+    better = _look(2, near=look)
+    tracker.saw(tracker.tracks[0], Look(better.embedding, better.quality, tracker.tracks[0].last_seen))
+    assert tracker.recognise_late() == [(3, 1)]
+    assert tracker.recognise_late() == []
+    assert list(tracker.remembered) == [2]
+
+
 def test_who_is_gone_is_forgotten_in_the_end(likeness: Likeness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "REMEMBERED", 20)
     tracker = _tracker(likeness)

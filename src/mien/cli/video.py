@@ -194,9 +194,12 @@ class _Asked:
 
     def open(self, since: float | None = None) -> FrameSource:
         """The frames, from a time on."""
-        from mien.video.frames import open_frames
+        from mien.video.frames import open_frames, start_again
 
-        frames = self.frames if since is None else self.frames | {"start": since}
+        frames = self.frames
+        if since is not None:
+            start = start_again(since, start=frames["start"], max_fps=frames["max_fps"])
+            frames = frames | {"start": start}
         return open_frames(_source(self.source), **frames)
 
 
@@ -264,7 +267,7 @@ def _run(
         run = Run.resume(place, setup=setup, **how) if resume else None
         done = False
         try:
-            with asked.open(run.last if run else None) as frames:
+            with asked.open(run.state.time if run and run.state else None) as frames:
                 if run is None:
                     if place.exists():
                         note(f"{printable(place.name)}: starts anew; what an earlier run left there is replaced")
@@ -273,6 +276,8 @@ def _run(
                 if resume and live:
                     raise VideoError(f"{frames.info.name}: is live, and not gone on with; start without --resume")
                 followed = _follower(asked, analyzer, people, live=live)
+                if run.state is not None:
+                    followed.restore(run.state)
                 with outputs.live_render(frames.info) as picture:
                     _follow(frames, followed, run, picture, end=asked.frames["end"])
                 losses = frames.losses
@@ -310,15 +315,13 @@ def _follow(frames: FrameSource, followed: VideoAnalyzer, run: Run, picture: Any
 
 
 def _moments(frames: FrameSource, followed: VideoAnalyzer, run: Run, picture: Any) -> Iterator[Moment]:
-    """The moments that are not kept yet, as they are kept; of a live source at once, and drawn."""
-    last = run.last
-    new = (frame for frame in frames if last is None or frame.time > last)
+    """The moments, as they are kept; of a live source at once, and drawn."""
     if not frames.info.live:
-        for moment in followed(new):
+        for moment in followed(frames):
             run.add(moment)
             yield moment
         return
-    for frame in new:
+    for frame in frames:
         moment = followed.feed(frame)
         rows = run.add(moment)
         if picture is not None:

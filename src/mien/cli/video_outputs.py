@@ -62,11 +62,17 @@ class Outputs:
 
     @contextmanager
     def journal(self) -> Iterator[Path]:
-        """Where rows are kept as they come: beside the first output, or nowhere that lasts."""
-        from mien.video.journal import SUFFIX
+        """Where rows are kept as they come: beside the first output, or nowhere that lasts.
+
+        Raises:
+            MienError: another run writes there.
+        """
+        from mien.video.journal import SUFFIX, alone
 
         if self.out:
-            yield self.out[0].with_name(self.out[0].name + SUFFIX)
+            place = self.out[0].with_name(self.out[0].name + SUFFIX)
+            with alone(place):
+                yield place
             return
         with tempfile.TemporaryDirectory(prefix="mien-") as folder:
             yield Path(folder) / f"rows{SUFFIX}"
@@ -144,7 +150,7 @@ class Outputs:
 
 def print_summary(summary: Summary) -> None:
     """The table that `mien video` prints: a row for each person, and counts."""
-    from mien.video.plots import duration
+    from mien.video.plots import span_in_words
 
     people = summary.people
     if not people:
@@ -159,7 +165,7 @@ def print_summary(summary: Summary) -> None:
     named = len({person.name for person in people if person.name is not None})
     told = f"{counted(named, 'name')} among them, " if named else ""
     seen = "1 person" if len(people) == 1 else f"{len(people):,} people"
-    note(f"{seen}, {told}at most {summary.most_at_once} at once, in {duration(summary.source.seconds)}")
+    note(f"{seen}, {told}at most {summary.most_at_once} at once, {span_in_words(summary.source)}")
     for number, crossed in enumerate(summary.lines(), 1):
         note(f"line {number}: {crossed['in']} in, {crossed['out']} out")
 

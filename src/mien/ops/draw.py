@@ -30,6 +30,7 @@ _COLOURS: tuple[_Colour, ...] = (
     (224, 141, 188),
 )
 _INK: _Colour = (16, 18, 22)
+_DARK = 100  # brightness of a plate, of 255, under which white ink is read better
 _HALO_ALPHA = 110
 _SAMPLES = 4  # a shape is drawn this many times larger and averaged, which is what smooths its edges
 _MAX_SAMPLED_PIXELS = 16_000_000
@@ -59,7 +60,7 @@ def draw_faces(
     faces: Faces,
     labels: Sequence[str] | None = None,
     *,
-    colours: Sequence[int] | None = None,
+    colours: Sequence[int | _Colour] | None = None,
     points: bool = True,
 ) -> ImageArray:
     """Draw boxes, landmarks and labels on a copy of the picture.
@@ -71,8 +72,8 @@ def draw_faces(
         image: (H, W, 3) uint8 RGB.
         faces: boxes and landmarks in pixels of `image`.
         labels: one text per face ("" for none); without it the scores are shown.
-        colours: a number per face, such as that of its track: faces with one number have one colour; by default they
-            follow the order of the faces.
+        colours: a number per face, such as that of its track: faces with one number have one colour; or the colours
+            themselves, (R, G, B) of 0 to 255. By default they follow the order of the faces.
         points: whether to draw the landmarks.
 
     Returns:
@@ -87,8 +88,8 @@ def draw_faces(
     if colours is not None and len(colours) != len(faces):
         raise ValueError(f"{len(colours)} colours for {len(faces)} faces")
     canvas = Image.fromarray(np.ascontiguousarray(image))
-    numbers = range(len(faces)) if colours is None else colours
-    marks = [_mark(faces[i], number, canvas.size, points=points) for i, number in enumerate(numbers)]
+    chosen: Sequence[int | _Colour] = range(len(faces)) if colours is None else colours
+    marks = [_mark(faces[i], colour, canvas.size, points=points) for i, colour in enumerate(chosen)]
     # Small faces last: they are not hidden under the frame of a large one.
     for mark in sorted(marks, key=lambda mark: -mark.side):
         _draw_frame(canvas, mark)
@@ -108,7 +109,7 @@ class _Mark:
     font_size: float
 
 
-def _mark(face: Faces, index: int, size: tuple[int, int], *, points: bool) -> _Mark:
+def _mark(face: Faces, colour: int | _Colour, size: tuple[int, int], *, points: bool) -> _Mark:
     width, height = size
     x1, y1, x2, y2 = np.clip(face.boxes[0], 0, [width, height, width, height]).tolist()
     side = math.sqrt(max(x2 - x1, 1) * max(y2 - y1, 1))
@@ -116,7 +117,7 @@ def _mark(face: Faces, index: int, size: tuple[int, int], *, points: bool) -> _M
     return _Mark(
         box=(x1, y1, x2, y2),
         points=tuple((float(x), float(y)) for x, y in face.landmarks[0]) if points else (),
-        colour=_COLOURS[index % len(_COLOURS)],
+        colour=_COLOURS[colour % len(_COLOURS)] if isinstance(colour, int) else colour,
         side=side,
         line=round(min(max(side * 0.014, 1.5 * unit, 1.0), max(4.0 * unit, 1.5))),
         font_size=min(max(side * 0.13, 15 * unit, 11.0), max(30 * unit, 13.0)),
@@ -223,7 +224,13 @@ def _draw_label(canvas: Image.Image, box: _Rect, text: str, font: _Font, colour:
     # Centred by the height of capitals, so that all labels share one baseline.
     _, top, _, baseline = font.getbbox("H")
     x, y = (box[0] + box[2] - left - right) / 2, (box[1] + box[3] - top - baseline) / 2
-    ImageDraw.Draw(canvas).text((round(x), round(y)), text, _INK, font)
+    ImageDraw.Draw(canvas).text((round(x), round(y)), text, _ink(colour), font)
+
+
+def _ink(plate: _Colour) -> _Colour:
+    """What is read best on a colour: by its brightness, dark ink or white."""
+    red, green, blue = plate
+    return _INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > _DARK else (255, 255, 255)
 
 
 def _fitted(text: str, mark: _Mark, size: tuple[int, int]) -> tuple[tuple[int, int], _Font, str]:

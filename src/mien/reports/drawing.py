@@ -16,6 +16,8 @@ from mien.ops.atomic import written_whole
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MUTED = "#666666"
+FORMATS = (".png", ".svg", ".pdf")
+"""What plots can be written as."""
 
 _OTHER_SCRIPTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
@@ -71,7 +73,8 @@ def check_plot(path: Path) -> None:
     Raises:
         MienError: matplotlib is not installed, or the suffix names no format for plots.
     """
-    _check_format(new_figure(), path)
+    new_figure()
+    _check_format(path)
 
 
 def save(figure: Any, path: Path) -> None:
@@ -80,7 +83,7 @@ def save(figure: Any, path: Path) -> None:
     Raises:
         MienError: the suffix names none, or the file cannot be written.
     """
-    _check_format(figure, path)
+    _check_format(path)
     try:
         with written_whole(path) as temporary, _any_script(figure):
             figure.savefig(temporary, format=path.suffix.lower().lstrip("."), **_TIGHT)
@@ -123,6 +126,6 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _check_format(figure: Any, path: Path) -> None:
-    if path.suffix.lower().lstrip(".") not in figure.canvas.get_supported_filetypes():
-        raise MienError(f"{path}: not a format for plots; use .png, .svg or .pdf")
+def _check_format(path: Path) -> None:
+    if path.suffix.lower() not in FORMATS:
+        raise MienError(f"{path}: not a format for plots; use {', '.join(FORMATS)}")

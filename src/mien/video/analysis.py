@@ -9,22 +9,26 @@ from __future__ import annotations
 import time as clocks
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from mien.analyzer import FaceAnalyzer, Task
+from mien.errors import DataError
 from mien.gallery.gallery import Gallery
 from mien.types import Faces, ImageArray
 from mien.video.appearance import Likeness, Look
 from mien.video.cuts import CutDetector
 from mien.video.flow import FaceFlow
 from mien.video.frames import Frame
+from mien.video.moments import Moment
 from mien.video.naming import Names
 from mien.video.pace import Pace
+from mien.video.state import State, of_tracker, to_tracker
 from mien.video.tracking import Track, Tracker
+
+__all__ = ["EMBED_EVERY", "HOLD", "VIDEO_TASKS", "Every", "Moment", "VideoAnalyzer"]
 
 Every = int | Literal["auto", "real-time"]
 
@@ -43,80 +47,8 @@ _UNSETTLED_EVERY = 0.5  # seconds from one look to the next of a face that has n
 _FIRST_LOOKS = 3  # looks that are had as soon as can be
 _LOOKS = 10  # looks that are had so often, whether or not there is a gallery
 _POOR = 0.3  # quality under which more looks of the same kind tell nothing
+_STATE_EVERY = 1.0  # seconds from one moment with a state to the next
 _EYES_APART = 0.45  # of a face box's width, of a face that looks at the camera
-
-
-@dataclass(frozen=True, eq=False)
-class Moment:
-    """Who is in one frame, and what they show.
-
-    Attributes:
-        frame: number of the frame, from 0.
-        time: seconds since the start of the source.
-        ids: (N,) int64, the track of each face, from 1. No number is used for two people; somebody who comes back has
-            the same number again if their looks say so.
-        faces: the N faces; embeddings are each track's last. What models say of a face that is not seen is what they
-            said last, and its score is 0.
-        seen: (N,) bool, False where a face is hidden just now and its place is a guess.
-        people: the N names from the gallery, None where there is none; no name comes twice.
-        image_size: (width, height) of the frame.
-        embedded: (N,) bool, whether the embedding was made of this frame.
-        cut: whether another scene begins with this frame.
-        came_back: (number, earlier number) of tracks that only now turn out to be of people who were here before; both
-            are the same person from then on.
-
-    Raises:
-        ValueError: there are not as many of each.
-    """
-
-    frame: int
-    time: float
-    ids: npt.NDArray[np.int64]
-    faces: Faces
-    seen: npt.NDArray[np.bool_]
-    people: tuple[str | None, ...]
-    image_size: tuple[int, int]
-    embedded: npt.NDArray[np.bool_]
-    cut: bool = False
-    came_back: tuple[tuple[int, int], ...] = ()
-
-    def __post_init__(self) -> None:
-        n = len(self.faces)
-        for name, kind in (("ids", np.int64), ("seen", np.bool_), ("embedded", np.bool_)):
-            array = np.array(getattr(self, name), dtype=kind)
-            if array.shape != (n,):
-                raise ValueError(f"{name} has shape {array.shape}, expected {(n,)}")
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
-        if len(self.people) != n:
-            raise ValueError(f"{len(self.people)} names for {n} faces")
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-    def __repr__(self) -> str:
-        who = ", ".join(
-            f"{number}{f' {person}' if person else ''}{'' if seen else ' (hidden)'}"
-            for number, person, seen in zip(self.ids, self.people, self.seen, strict=True)
-        )
-        return f"Moment({self.time:.2f} s: {who or 'nobody'})"
-
-    def to_dict(self, *, embeddings: bool = False) -> dict[str, Any]:
-        """JSON-ready: `frame`, `time`, and `faces` as those of a picture, each with its `track`; `seen` if False."""
-        faces = self.faces.to_dicts(embeddings=embeddings)
-        for face, number, seen, person in zip(faces, self.ids, self.seen, self.people, strict=True):
-            face["track"] = int(number)
-            if not seen:
-                face["seen"] = False
-            if person is not None:
-                face["identity"] = {"person": person}
-        width, height = self.image_size
-        return {
-            "frame": self.frame,
-            "time": round(self.time, 4),
-            "image": {"width": width, "height": height},
-            "faces": faces,
-        } | ({"cut": True} if self.cut else {})
 
 
 class VideoAnalyzer:
@@ -181,6 +113,9 @@ class VideoAnalyzer:
         self._pending: deque[Moment] = deque()  # moments that are held back
         self._said: dict[int, Faces] = {}  # by track: what was said of it last
         self._best: dict[int, float] = {}  # by track: how good its best look was
+        self._given = -np.inf  # seconds: moments until then are given out, as they are, for good
+        self._since: State | None = None  # what a run that goes on began with
+        self._frame, self._skipped = -1, 0  # number of the last frame; frames before the first one of this run
 
     def _open(self, gallery: Gallery | None, fpir: float | None, threshold: float | None) -> Names | None:
         if gallery is None:
@@ -211,13 +146,65 @@ class VideoAnalyzer:
         return self._held_back(frames, self._hold if self._hold is not None else 0.0 if live else HOLD)
 
     def _held_back(self, frames: Iterable[Frame], hold: float) -> Iterator[Moment]:
+        kept = self._since.time if self._since is not None else -np.inf  # when a state was kept last
         for frame in frames:
+            if self._since is not None and frame.time <= self._since.time:
+                self._see(frame, self._since)
+                continue
             moment = self._analyse(frame)  # which may change those that are held back
+            self._given = max(self._given, frame.time - hold)  # what the loop below gives out
+            if hold and moment.time - kept >= _STATE_EVERY:
+                kept = moment.time
+                moment = replace(moment, state=self._state(frame.time))
             self._pending.append(moment)
             while self._pending and not 0 <= frame.time - self._pending[0].time < hold:
                 yield self._pending.popleft()
-        while self._pending:
-            yield self._pending.popleft()
+        while self._pending:  # before their time: what comes next could have changed them
+            yield replace(self._pending.popleft(), state=None)
+
+    def restore(self, state: State) -> None:
+        """Go on where another run was at a moment; before anything was analysed.
+
+        Args:
+            state: of a moment of the same source, analysed with the same options. Frames follow from that moment's own
+                frame on; of those up to it no moment is given again.
+
+        Raises:
+            DataError: it is damaged, or of another embedder.
+        """
+        dimensions = (self.analyzer.embedder.record.dimensions or 0) if self._embeds else 0
+        told = state.told
+        try:
+            to_tracker(self._tracker, state.arrays, dimensions)
+            (height, width), (frames, when) = told["size"], told["detected"]
+            self._before = state.time, (int(height), int(width))
+            self._detected = int(frames), float(when)
+            self._given = float(told["given"])
+            self._best = {int(track): float(best) for track, best in told["best"]}
+            self._skipped = int(told["frame"]) + 1
+            if self._names is not None:
+                self._names.restore(told["names"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError("what an earlier run left is damaged; start again without --resume") from error
+        self._since = state
+
+    def _state(self, time: float) -> State:
+        assert self._before is not None  # noqa: S101 - for the type checker
+        told: dict[str, Any] = {
+            "frame": self._frame,
+            "size": list(self._before[1]),
+            "detected": list(self._detected),
+            "given": self._given,
+            "best": list(self._best.items()),
+        }
+        if self._names is not None:
+            told["names"] = self._names.to_dict()
+        return State(time, told, of_tracker(self._tracker))
+
+    def _see(self, frame: Frame, since: State) -> None:
+        """Look again at the last frame of the run before, from which motion goes on."""
+        self._cuts(self._flow.see(_checked(frame.image)))
+        self._skipped = int(since.told["frame"]) - frame.index
 
     def feed(self, frame: Frame) -> Moment:
         """Analyse the next frame; for those who get them one by one.
@@ -226,11 +213,14 @@ class VideoAnalyzer:
             ModelError, GalleryError: a network or the gallery fails.
             ValueError: the image is no (H, W, 3) uint8 array.
         """
-        return self._analyse(frame)
+        moment = self._analyse(frame)
+        self._given = max(self._given, frame.time)
+        return moment
 
     def _analyse(self, frame: Frame) -> Moment:
         started = clocks.perf_counter()
         image = _checked(frame.image)
+        self._frame = frame.index + self._skipped
         seconds, cut = self._go_on(frame.time, image)
         came_back: list[tuple[int, int]] = []
         lost = self._follow(frame.time)
@@ -293,7 +283,7 @@ class VideoAnalyzer:
         track = next(track for track in self._tracker.tracks if track.number == number)
         if self._names is not None:
             self._names.merge(number, before)
-        if not self._pending or self._pending[0].time > track.born:
+        if track.born <= self._given:
             return False
         track.number = before
         if number in self._said:
@@ -355,7 +345,7 @@ class VideoAnalyzer:
         self._said = {number: said for number, said in self._said.items() if number in followed}
         self._best = {number: best for number, best in self._best.items() if number in followed}
         return Moment(
-            frame=frame.index,
+            frame=self._frame,
             time=frame.time,
             ids=np.array(ids, dtype=np.int64),
             faces=faces,
@@ -367,7 +357,7 @@ class VideoAnalyzer:
 
     def _described(self, image: ImageArray, tracks: Sequence[Track], size: tuple[int, int]) -> Faces:
         """Those that are seen as they are, in one batch; of the others, what was said last."""
-        seen = [track for track in tracks if track.seen]
+        seen = [track for track in tracks if track.seen or track.number not in self._said]
         described = self.analyzer.describe([image], [_faces(seen, size)], only=self._crop_tasks)[0]
         for track, one in zip(seen, described, strict=True):
             self._said[track.number] = one

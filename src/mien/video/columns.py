@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -25,9 +26,9 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _DTYPES: Mapping[str, type[np.generic]] = {
-    "time": np.float64, "seconds": np.float32, "frame": np.int64, "track": np.int64, "seen": np.bool_,
-    "boxes": np.float32, "scores": np.float32, "quality": np.float32, "pose": np.float32, "eyes": np.float32,
-    "mouth": np.float32, "raw": np.float32, "smoothed": np.float32, "state": np.int8,
+    "time": np.float64, "seconds": np.float32, "frame": np.int64, "scene": np.int64, "track": np.int64,
+    "seen": np.bool_, "boxes": np.float32, "scores": np.float32, "quality": np.float32, "pose": np.float32,
+    "eyes": np.float32, "mouth": np.float32, "raw": np.float32, "smoothed": np.float32, "state": np.int8,
 }  # fmt: skip
 COLUMNS = tuple(_DTYPES)
 _WIDTHS = {"boxes": 4, "pose": 3, "eyes": 2}
@@ -52,6 +53,7 @@ class Row(NamedTuple):
         pitch: degrees.
         left: probability that the left eye is open.
         right: that the right one is.
+        scene: number of the scene.
     """
 
     time: float
@@ -65,6 +67,7 @@ class Row(NamedTuple):
     pitch: float
     left: float
     right: float
+    scene: int = 0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,6 +79,7 @@ class Rows:
         time: (N,) float64, seconds from the start of the source.
         seconds: (N,) float32, for how long the row stands: until the next moment.
         frame: (N,) int64, number of the picture.
+        scene: (N,) int64, number of the scene, from 0: another one begins with each cut.
         track: (N,) int64, from 1.
         seen: (N,) bool; False where a track was only expected there, through an occlusion.
         boxes: (N, 4) float32, x1 y1 x2 y2 in pixels.
@@ -97,6 +101,7 @@ class Rows:
     time: Floats
     seconds: FloatArray
     frame: Ints
+    scene: Ints
     track: Ints
     seen: npt.NDArray[np.bool_]
     boxes: FloatArray
@@ -132,7 +137,8 @@ class Rows:
         """N rows of which some columns are known; the others are unknown."""
         unknown = {name: np.full(shape, np.nan) for name, shape in _shapes(n, len(labels)).items() if name in OPTIONAL}
         state = np.full(n, UNKNOWN, dtype=np.int8)
-        return cls(tuple(labels), **{**unknown, "seconds": np.zeros(n), "state": state, **columns})
+        known = {"seconds": np.zeros(n), "scene": np.zeros(n), "state": state}
+        return cls(tuple(labels), **{**unknown, **known, **columns})
 
     @classmethod
     def empty(cls, labels: Sequence[str] = ()) -> Self:
@@ -175,13 +181,19 @@ class Rows:
         """Those of `OPTIONAL` of which anything is known."""
         return frozenset(name for name in OPTIONAL if np.isfinite(getattr(self, name)).any())
 
+    def moments(self) -> Iterator[Self]:
+        """The rows of one moment after the other."""
+        edges = [*np.flatnonzero(np.diff(self.time, prepend=-np.inf)).tolist(), len(self)]
+        for start, end in pairwise(edges):
+            yield self[start:end]
+
     def walk(self) -> Iterator[Row]:
         """Row by row."""
         inside = np.arange(len(self)), np.maximum(self.state, 0)
         chance = self.smoothed[inside] if self.labels else np.zeros(len(self))
         chance = np.where(self.state >= 0, np.nan_to_num(chance), 0.0)
         columns = (self.time, self.time + self.seconds, self.track, self.seen, self.state, chance, self.boxes)
-        turned = (*self.pose.T[:2], *self.eyes.T)
+        turned = (*self.pose.T[:2], *self.eyes.T, self.scene)
         for row in zip(*(column.tolist() for column in (*columns, *turned)), strict=True):
             yield Row(*row)
 

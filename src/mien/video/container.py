@@ -29,6 +29,11 @@ DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mxf", "nut", "dv", "ivf",
     "gif", "mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu", "yuv4mpegpipe",
 )  # fmt: skip
+_SOUNDS = (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1", b"\xff\xf9", b"fLaC", b"#!AMR", b".snd")
+"""How files begin that hold only sound and that none of `DEMUXERS` reads: MP3, AAC, FLAC, AMR, AU."""
+_CHUNKED_SOUNDS = (b"WAVE", b"AIFF", b"AIFC")  # what follows eight bytes of RIFF, RF64 or FORM
+_HEAD = 12  # bytes that show it
+_ONLY_SOUND = "there is only sound in it, and no picture"
 DECODERS = frozenset(
     {
         "h264", "hevc", "vvc", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d", "mjpeg", "mpeg1video",
@@ -108,6 +113,8 @@ def open_video(
         why = reason(error)
         if given is not None and given.error is not None:
             why = reason(given.error)
+        elif given is not None and _is_sound(given.head):
+            why = _ONLY_SOUND
         elif given is not None and isinstance(error, OSError):  # not of the system, but of what the file says
             why = "damaged from its beginning"
         # The error of an address shows the address, with its password.
@@ -141,6 +148,11 @@ def reason(error: BaseException) -> str:
     return " ".join(str(text).lower().split())[:160]
 
 
+def _is_sound(head: bytes) -> bool:
+    chunked = head[:4] in (b"RIFF", b"RF64", b"FORM") and head[8:12] in _CHUNKED_SOUNDS
+    return chunked or head.startswith(_SOUNDS)
+
+
 def _av() -> Any:
     try:
         import av
@@ -154,18 +166,22 @@ class _Input:
 
     Attributes:
         error: what broke reading off; for FFmpeg, the file ends there.
+        head: the first bytes that were read.
     """
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self.name = str(getattr(file, "name", ""))
         self.error: Exception | None = None
+        self.head = b""
 
     def read(self, size: int) -> bytes:
         if self.error is not None:
             return b""
         try:
-            return bytes(self._file.read(size))
+            data = bytes(self._file.read(size))
+            self.head = self.head or data[:_HEAD]
+            return data
         except Exception as error:
             self.error = error
             return b""
@@ -362,8 +378,7 @@ def _video_stream(container: InputContainer, name: str) -> Any:
 
     streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
     if not streams:
-        what = "only sound" if container.streams.audio else "no video"
-        raise VideoError(f"{name}: there is {what} in it")
+        raise VideoError(f"{name}: {_ONLY_SOUND if container.streams.audio else 'there is no video in it'}")
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
     if stream.codec_context is None or stream.codec_context.codec.name not in DECODERS:

@@ -116,7 +116,8 @@ class LineCounter:
 
     Args:
         lines: in pixels.
-        gap: seconds; whoever was out of sight for longer has left, and crossed nothing meanwhile.
+        gap: seconds; whoever was out of sight for longer has left, and crossed nothing meanwhile. Nor did anybody by a
+            cut: the camera moved, and not they.
     """
 
     def __init__(self, lines: Sequence[Line], gap: float = math.inf) -> None:
@@ -124,7 +125,7 @@ class LineCounter:
         self.gap = gap
         self.crossings: list[Crossing] = []
         self._last: dict[tuple[int, int], Point] = {}
-        self._seen: dict[int, float] = {}  # until when, by track
+        self._seen: dict[int, tuple[float, int]] = {}  # until when, and in which scene, by track
 
     def add(self, row: Row) -> None:
         """Look at a face."""
@@ -132,10 +133,11 @@ class LineCounter:
             return
         x1, y1, x2, y2 = row.box
         centre = ((x1 + x2) / 2, (y1 + y2) / 2)
-        if row.time - self._seen.get(row.track, row.time) > self.gap:
+        until, scene = self._seen.get(row.track, (row.time, row.scene))
+        if row.time - until > self.gap or row.scene != scene:
             for number in range(len(self.lines)):
                 self._last.pop((row.track, number), None)
-        self._seen[row.track] = row.end
+        self._seen[row.track] = row.end, row.scene
         for number, line in enumerate(self.lines):
             self._add(row, number, line, centre)
 

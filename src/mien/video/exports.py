@@ -253,7 +253,7 @@ def _whole_line(line: str) -> str:
 def _parsed(name: str, values: Sequence[str]) -> Any:
     if name in ("person", "expression"):
         return [_unsafe_cell(value) for value in values]
-    if name in ("frame", "track"):
+    if name in ("frame", "scene", "track"):
         return np.array([int(value) for value in values], dtype=np.int64)
     if name == "seen":
         return np.array([bool(int(value)) for value in values], dtype=np.bool_)
@@ -279,10 +279,11 @@ def _line(file: TextIO, value: Any) -> None:
 
 def _moments(rows: Rows, content: Content) -> Iterator[dict[str, Any]]:
     """A dict for each moment that has faces."""
-    faces = zip(rows.time.tolist(), rows.seconds.tolist(), rows.frame.tolist(), _faces(rows, content), strict=True)
-    for (time, seconds, frame), group in groupby(faces, key=lambda face: face[:3]):
+    of_moment = (rows.time, rows.seconds, rows.frame, rows.scene)
+    faces = zip(*(column.tolist() for column in of_moment), _faces(rows, content), strict=True)
+    for (time, seconds, frame, scene), group in groupby(faces, key=lambda face: face[:4]):
         held = [face for *_, face in group]
-        yield {"time": round(time, 6), "seconds": round(seconds, 6), "frame": frame, "faces": held}
+        yield {"time": round(time, 6), "seconds": round(seconds, 6), "frame": frame, "scene": scene, "faces": held}
 
 
 def _faces(rows: Rows, content: Content) -> Iterator[dict[str, Any]]:
@@ -320,7 +321,8 @@ def _read_jsonl(file: TextIO) -> Loaded:
     if not isinstance(meta, dict) or "labels" not in meta:
         raise ValueError("the first line does not say what it holds")
     labels = tuple(map(str, meta["labels"]))
-    lines: dict[str, list[Any]] = {name: [] for name in ("time", "seconds", "frame", "track", "seen", "box", "score")}
+    columns_of = ("time", "seconds", "frame", "scene", "track", "seen", "box", "score")
+    lines: dict[str, list[Any]] = {name: [] for name in columns_of}
     optional: dict[str, list[Any]] = {
         name: [] for name in ("quality", "pose", "eyes", "mouth", "raw", "smoothed", "state")
     }
@@ -345,6 +347,7 @@ def _take(
 ) -> None:
     for name in ("time", "seconds", "frame"):
         lines[name].append(moment[name])
+    lines["scene"].append(moment.get("scene", 0))  # files of earlier versions have none
     lines["track"].append(face["track"])
     lines["seen"].append(face.get("seen", True))
     lines["box"].append(face["box"])

@@ -248,6 +248,19 @@ class _Selection:
             yield index, picture
 
 
+def start_again(time: float, *, start: float, max_fps: float | None) -> float:
+    """Where to start so that the frames from one on are given again, and the same ones.
+
+    Args:
+        time: seconds, of a frame that was given.
+        start: with which it was.
+        max_fps: likewise.
+    """
+    if max_fps is None:
+        return time
+    return start + math.floor((time - start + TIME_TOLERANCE) * max_fps) / max_fps
+
+
 def _check(**positive: float | None) -> None:
     for name, value in positive.items():
         if value is not None and not (math.isfinite(value) and value > 0):

@@ -1,7 +1,8 @@
 """What a run has found so far, on disk as it goes: blocks of rows, appended to one file.
 
-A run that is killed leaves whole blocks, and at most one that is not, which the next run cuts off. Nothing in it is
-executed or trusted: blocks are NumPy archives without objects, and checked as rows are.
+With some blocks goes a state of the analysis, from which another run goes on. A run that is killed leaves whole blocks,
+and at most one that is not; the next run cuts off what follows the last block with a state. Nothing in it is executed
+or trusted: blocks are NumPy archives without objects, and checked as rows are.
 """
 
 from __future__ import annotations
@@ -13,24 +14,50 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from mien.errors import DataError, MienError
 from mien.ops.files import printable
 from mien.video.columns import COLUMNS, Rows
+from mien.video.state import State
 from mien.video.summary import Source
 
 SUFFIX = ".part"
 """What is added to the name of an output: what a run has found until then."""
 
-_MAGIC = b"mien video run 1\n"
+_MAGIC = b"mien video run 2\n"
 _HEAD = struct.Struct("<cQI")  # kind, bytes, checksum
 _SETUP, _BLOCK = b"s", b"b"
 _LARGEST = 1 << 30
+_STATE = "_state_"  # begins the names of what is of a state
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes from a run's file; the lock goes with its process.
+
+    Raises:
+        MienError: another process has it, or its folder cannot be written in.
+    """
+    lock = FileLock(f"{path}.lock", timeout=0)
+    try:
+        with lock:
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # on Windows, where an open file stays
+                    Path(lock.lock_file).unlink()
+    except Timeout as error:
+        target = printable(path.with_name(path.name.removesuffix(SUFFIX)))
+        raise MienError(f"{target}: another run is writing it; wait for it, or name another file") from error
+    except PermissionError as error:
+        raise _unwritten(path, error) from error
 
 
 @dataclass(frozen=True)
@@ -42,16 +69,14 @@ class Progress:
         names: of the gallery, by track.
         same: by track, the earlier track of the same person.
         known: those columns of `columns.OPTIONAL` of which anything is known.
-        last: seconds, the time of the last moment; None before the first.
-        tracks: the highest number of a track, also of those that were never seen for long.
+        scene: number of the last scene.
     """
 
     source: Source = field(default_factory=Source)
     names: Mapping[int, str] = field(default_factory=dict)
     same: Mapping[int, int] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
-    last: float | None = None
-    tracks: int = 0
+    scene: int = 0
 
     def to_json(self) -> str:
         """As it is kept."""
@@ -61,8 +86,7 @@ class Progress:
             "names": {str(track): name for track, name in self.names.items()},
             "same": list(self.same.items()),
             "known": sorted(self.known),
-            "last": self.last,
-            "tracks": self.tracks,
+            "scene": self.scene,
         })  # fmt: skip
 
     @classmethod
@@ -79,8 +103,7 @@ class Progress:
             {int(track): str(person) for track, person in data["names"].items()},
             {int(track): int(earlier) for track, earlier in data["same"]},
             frozenset(map(str, data["known"])),
-            None if data["last"] is None else float(data["last"]),
-            int(data["tracks"]),
+            int(data["scene"]),
         )
 
 
@@ -92,15 +115,20 @@ class Journal:
         setup: what the run was asked to do; a run that goes on must be asked the same.
         labels: of the expressions.
         progress: as of the last block.
+        state: the last one; None before the first.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, setup: Mapping[str, Any], labels: tuple[str, ...]) -> None:
+    def __init__(
+        self, path: Path, file: BinaryIO, setup: Mapping[str, Any], labels: tuple[str, ...], name: str
+    ) -> None:
         self.path, self.setup, self.labels = path, dict(setup), labels
-        self.progress = Progress()
+        self.progress = Progress(Source(name))
+        self.state: State | None = None
         self._file = file
+        self._stateless = 0  # bytes since the last state
 
     @classmethod
-    def start(cls, path: Path, setup: Mapping[str, Any], labels: tuple[str, ...]) -> Self:
+    def start(cls, path: Path, setup: Mapping[str, Any], labels: tuple[str, ...], name: str) -> Self:
         """Begin a file, in place of one that may be there.
 
         Raises:
@@ -111,13 +139,13 @@ class Journal:
             file.write(_MAGIC)
         except OSError as error:
             raise _unwritten(path, error) from error
-        made = cls(path, file, setup, labels)
-        made._append(_SETUP, json.dumps({"setup": setup, "labels": labels}).encode())
+        made = cls(path, file, setup, labels, name)
+        made._append(_SETUP, json.dumps({"setup": setup, "labels": labels, "name": name}).encode())
         return made
 
     @classmethod
     def resume(cls, path: Path) -> Self:
-        """Open the file of an earlier run, and cut off what it had not written whole.
+        """Open the file of an earlier run, and cut off what follows the last state.
 
         Raises:
             DataError: there is none, or it is no such file.
@@ -144,29 +172,42 @@ class Journal:
             try:
                 if kind == _SETUP and made is None:
                     told = json.loads(payload)
-                    made = cls(path, file, dict(told["setup"]), tuple(map(str, told["labels"])))
-                elif made is not None:
-                    made.progress = _progress(payload)
+                    labels = tuple(map(str, told["labels"]))
+                    made, end = cls(path, file, dict(told["setup"]), labels, str(told["name"])), file.tell()
+                elif made is not None and (found := _progress(payload)) is not None:
+                    (made.progress, made.state), end = found, file.tell()
             except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
                 raise DataError(f"{printable(path)}: is damaged; start again without --resume") from error
-            end = file.tell()
         if made is None:
             raise DataError(f"{printable(path)}: nothing was done yet; start again without --resume")
         file.truncate(end)
         file.seek(end)
         return made
 
-    def append(self, rows: Rows, progress: Progress) -> None:
+    def append(self, rows: Rows, progress: Progress, state: State | None = None, *, rarely: bool = True) -> None:
         """Write a block; when this returns, a process that is killed loses nothing of it.
+
+        Args:
+            rows: of the block.
+            progress: with it.
+            state: of the analysis after the last row.
+            rarely: leave the state out until as many bytes of rows were written as it has: what is kept of hundreds of
+                people is no small thing.
 
         Raises:
             MienError: it cannot be written.
         """
-        buffer = io.BytesIO()
         columns = {name: getattr(rows, name) for name in COLUMNS}
-        np.savez_compressed(buffer, allow_pickle=False, _progress=np.array(progress.to_json()), **columns)
+        self._stateless += sum(column.nbytes for column in columns.values())
+        if state is not None and rarely and self._stateless < state.nbytes:
+            state = None
+        kept = {} if state is None else {_STATE + name: array for name, array in state.to_arrays().items()}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, _progress=np.array(progress.to_json()), **columns, **kept)
         self._append(_BLOCK, buffer.getvalue())
         self.progress = progress
+        if state is not None:
+            self.state, self._stateless = state, 0
 
     def blocks(self) -> Iterator[Rows]:
         """All rows, block by block, from the disk.
@@ -218,9 +259,11 @@ def _whole(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         yield kind, payload
 
 
-def _progress(payload: bytes) -> Progress:
+def _progress(payload: bytes) -> tuple[Progress, State] | None:
+    """What is kept with a block; None where there is no state with it."""
     with np.load(io.BytesIO(payload), allow_pickle=False) as data:
-        return Progress.from_json(str(data["_progress"]))
+        arrays = {name.removeprefix(_STATE): data[name] for name in data.files if name.startswith(_STATE)}
+        return (Progress.from_json(str(data["_progress"])), State.from_arrays(arrays)) if arrays else None
 
 
 def _private(path: str, flags: int) -> int:

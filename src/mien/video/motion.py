@@ -31,6 +31,9 @@ class BoxFilter:
         box: (4,), x1 y1 x2 y2 in pixels, as detected.
     """
 
+    NUMBERS = 16
+    """How many say all about it."""
+
     def __init__(self, box: FloatArray) -> None:
         self._at = _state(box)  # centre x, centre y, log width, log height
         self._velocity = np.zeros(4)
@@ -48,6 +51,18 @@ class BoxFilter:
     def spread(self) -> float:
         """Standard deviation of its place, in face sizes."""
         return float(np.sqrt(self._covariance[0, 0, 0]))
+
+    def to_array(self) -> Floats:
+        """(16,) float64: all that it knows."""
+        return np.concatenate([self._at, self._velocity, self._covariance.ravel()])
+
+    @classmethod
+    def from_array(cls, numbers: Floats) -> BoxFilter:
+        """One that goes on, of what `to_array` said."""
+        made = cls(np.zeros(4, dtype=np.float32))
+        made._at, made._velocity = numbers[:4].copy(), numbers[4:8].copy()
+        made._covariance = numbers[8:].reshape(2, 2, 2).copy()
+        return made
 
     def predict(self, seconds: float, *, slowing: bool = False) -> None:
         """Move on in time.

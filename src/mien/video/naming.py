@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -128,6 +129,26 @@ class Names:
         """A track gets another number, which no track has."""
         if (ballot := self._ballots.pop(track, None)) is not None:
             self._ballots[number] = ballot
+
+    def to_dict(self) -> dict[str, Any]:
+        """All votes, JSON-ready: with `restore`, another one goes on."""
+        ballots = [
+            [track, ballot.person, [[weight, dict(said)] for weight, said in ballot.votes]]
+            for track, ballot in self._ballots.items()
+        ]
+        return {"ballots": ballots, "shown": dict(self._shown), "holders": dict(self._holders)}
+
+    def restore(self, told: Mapping[str, Any]) -> None:
+        """Go on with the votes that another one counted.
+
+        Raises:
+            ValueError, KeyError, TypeError: they are not what `to_dict` gives.
+        """
+        for track, person, votes in told["ballots"]:
+            ballot = self._ballots[int(track)] = _Ballot(person=None if person is None else str(person))
+            ballot.votes.extend((float(w), {str(p): float(v) for p, v in said.items()}) for w, said in votes)
+        self._shown = {str(person): str(name) for person, name in told["shown"].items()}
+        self._holders = {str(person): int(track) for person, track in told["holders"].items()}
 
     def of(self, tracks: Sequence[int], seen: Sequence[bool]) -> tuple[str | None, ...]:
         """The names of tracks that are there at once, None for whom nobody knows.

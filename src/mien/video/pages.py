@@ -9,10 +9,10 @@ from pathlib import Path
 from mien.errors import MienError
 from mien.ops.atomic import write_whole
 from mien.ops.files import printable
-from mien.reports.pages import escaped, html_list, html_page, html_pictures, html_table
+from mien.reports.pages import escaped, html_figures, html_list, html_page, html_pictures, html_table
 from mien.video.events import Event
 from mien.video.people import Person
-from mien.video.plots import clock, duration, timeline_picture
+from mien.video.plots import clock, duration, span_in_words, timeline_picture
 from mien.video.summary import Summary, shown_labels
 
 _MOST_EVENTS, _MOST_VISITS = 500, 50
@@ -52,9 +52,10 @@ def to_html(summary: Summary, pictures: Mapping[str, bytes] | None = None) -> st
     name = Path(summary.source.name).name or "Video"
     body = [
         f"<h1>{escaped(name)}</h1>",
+        html_figures(_figures(summary)),
         f"<p>{escaped(_about(summary))}</p>",
-        f"<p><strong>{escaped('What this can and cannot say.')}</strong> {escaped(_CAUTION)}</p>",
-        *html_pictures(pictures or {}),
+        *html_pictures(pictures or {}, broad=True),
+        f'<p class="note"><strong>What this can and cannot say.</strong> {escaped(_CAUTION)}</p>',
     ]
     if not summary.people:
         return html_page(name, [*body, "<p>Nobody was seen.</p>"])
@@ -78,20 +79,26 @@ def to_html(summary: Summary, pictures: Mapping[str, bytes] | None = None) -> st
                 for i, c in enumerate(crossed, 1)]  # fmt: skip
         body += ["<h2>Lines crossed</h2>", html_table(("Line", "Ends in pixels", "In", "Out"), rows)]
     when = partial(clock, tenths=summary.source.seconds < _SHORT)
-    body += ["<h2>Presence</h2>", html_table(("Person", "From and to"), _presence(summary.people, when))]
+    presence = html_table(("Person", "From and to"), _presence(summary.people, when), text=True)
+    body += ["<h2>Presence</h2>", presence]
     body += html_list("Events", _events(summary.events, when))
     return html_page(name, body)
 
 
-def _about(summary: Summary) -> str:
-    people, source = len(summary.people), summary.source
-    width, height = source.size
-    seen = "nobody" if not people else "1 person" if people == 1 else f"{people} people"
+def _figures(summary: Summary) -> dict[str, str]:
+    people = len(summary.people)
     named = len({person.name for person in summary.people if person.name is not None})
+    figures = {"person" if people == 1 else "people": str(people), "of them named": str(named)}
+    return figures | {"at once, at most": str(summary.most_at_once), "of video": duration(summary.source.seconds)}
+
+
+def _about(summary: Summary) -> str:
+    source = summary.source
+    width, height = source.size
+    looked = f"Looked at: {span_in_words(source)}, {source.moments:,} pictures of {width} x {height} pixels."
     return (
-        f"{duration(source.seconds)} of video, {source.moments:,} pictures of {width} x {height} pixels: {seen},"
-        f" {named} of them named, at most {summary.most_at_once} at once. People without a name are counted by"
-        " their tracks: somebody who left and came back unrecognised counts again."
+        f"{looked} People without a name are counted by their tracks: somebody who left and came back unrecognised"
+        " counts again."
     )
 
 
@@ -117,15 +124,19 @@ def _people(summary: Summary) -> tuple[Sequence[str], list[tuple[str, ...]]]:
 
 
 def _shares(summary: Summary, people: Sequence[Person]) -> str:
-    labels = shown_labels(summary.story.labels)
-    rows = [(person.label, *(f"{summary.shares(person)[label]:.1%}" for label in labels)) for person in people]
+    shares = [summary.shares(person) for person in people]
+    labels = [label for label in shown_labels(summary.story.labels) if any(share[label] for share in shares)]
+    rows = [
+        (person.label, *(f"{share[label]:.1%}" if share[label] else "–" for label in labels))
+        for person, share in zip(people, shares, strict=True)
+    ]
     return html_table(("Person", *labels), rows)
 
 
 def _transitions(summary: Summary) -> str:
     labels, counts = summary.story.labels, summary.transitions
     used = [i for i in range(len(labels)) if counts[i].any() or counts[:, i].any()]
-    rows = [(labels[i], *(str(counts[i, j]) if i != j else "" for j in used)) for i in used]
+    rows = [(labels[i], *(str(counts[i, j]) if counts[i, j] else "–" if i != j else "" for j in used)) for i in used]
     return html_table(("From, to", *(labels[j] for j in used)), rows)
 
 

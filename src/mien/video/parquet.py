@@ -60,7 +60,7 @@ def _schema(content: Content) -> Any:
 
     words = pa.dictionary(pa.int32(), pa.string())
     kinds = {
-        "time": pa.float64(), "frame": pa.int64(), "track": pa.int64(), "seen": pa.bool_(),
+        "time": pa.float64(), "frame": pa.int64(), "scene": pa.int64(), "track": pa.int64(), "seen": pa.bool_(),
         "person": words, "expression": words,
     }  # fmt: skip
     fields = [pa.field(name, kinds.get(name, pa.float32())) for name in content.columns]

@@ -15,24 +15,29 @@ from mien.reports.drawing import COLOURS, MUTED, check_plot, new_figure, plain, 
 from mien.video.columns import UNCERTAIN, UNKNOWN
 from mien.video.people import Person
 from mien.video.story import name_of
-from mien.video.summary import Summary
+from mien.video.summary import Source, Summary
 
-__all__ = ["check_plot", "clock", "colour_of", "duration", "plot_timeline", "timeline_picture"]
+__all__ = ["check_plot", "clock", "colour_of", "duration", "plot_timeline", "span_in_words", "timeline_picture"]
 
 _COLOUR_OF = {
-    "neutral": "#C9D1DA", "happiness": "#E69F00", "surprise": "#CC79A7", "sadness": "#0072B2", "anger": "#D55E00",
-    "disgust": "#009E73", "fear": "#56B4E9", "contempt": "#7A5C99", "uncertain": "#EDEFF2",
+    "neutral": "#C8CED6", "happiness": "#F0E442", "surprise": "#E69F00", "sadness": "#0072B2", "anger": "#D55E00",
+    "disgust": "#009E73", "fear": "#56B4E9", "contempt": "#CC79A7", "uncertain": "#FFFFFF",
 }  # fmt: skip
-"""Fixed, so that all pictures agree; after Okabe and Ito, told apart by colour-blind readers too."""
+"""Fixed, so that all pictures agree: those of Okabe and Ito, told apart by colour-blind readers too, and grey."""
+_STRIPE, _STRIPES = "#B9C0C9", (10, 3)  # on what is uncertain: one of 3 pixels in each 10
 _THERE = "#8FA3B8"  # where nobody asked for expressions
 
 _COLUMNS = 1000  # of a row; each stands for a part of the time
 _HEIGHT = 48  # pixels of a row
+_LANE = (0.40, 0.27)  # of a row, how far its band reaches up and down from its middle: blinks are under it
+_BLINKS = (0.29, 0.42)  # from where to where their marks reach
 _MOST = 60  # people
 _LONGEST_NAME = 26
 _MANY_MARKS = 400  # events from which on single marks only hide what is under them
+_LEGEND = 8  # entries of a line; with more of them, what is drawn would become narrower
 _GAP = 1e-9
 _SHORT = 60.0  # seconds under which tenths are told
+_LEAST_START = 0.05  # seconds; whatever begins earlier begins at 0
 
 
 def plot_timeline(summary: Summary, path: Path, *, title: str = "") -> None:
@@ -83,6 +88,15 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < _SHORT else clock(seconds)
 
 
+def span_in_words(source: Source) -> str:
+    """What was looked at: how long it is, and from when to when where it does not begin at 0."""
+    tenths = source.seconds < _SHORT
+    if source.start < _LEAST_START:
+        return duration(source.seconds)
+    start, end = (clock(time, hours=source.end >= 3600, tenths=tenths) for time in (source.start, source.end))
+    return f"{start} to {end} ({duration(source.seconds)})"
+
+
 def _drawn(summary: Summary, title: str | None) -> Any:
     shown = summary.people[:] if len(summary.people) <= _MOST else _most_present(summary.people)
     several = len(summary.people) > 1
@@ -126,7 +140,7 @@ def _draw_people(axes: Any, summary: Summary, shown: Sequence[Person]) -> None:
         picture = _strip(summary, person)
         axes.imshow(
             picture,
-            extent=(*_span(summary), number + 0.36, number - 0.36),
+            extent=(*_span(summary), number + _LANE[1], number - _LANE[0]),
             aspect="auto",
             interpolation="nearest",
             origin="upper",
@@ -169,9 +183,18 @@ def _strip(summary: Summary, person: Person) -> npt.NDArray[np.uint8]:
     upper = np.cumsum(seconds, axis=0) / np.where(there > 0, there, 1.0)
     levels = (np.arange(_HEIGHT) + 0.5) / _HEIGHT
     index = (upper[:, None, :] < levels[None, :, None]).sum(axis=0).clip(0, len(states) - 1)  # (H, W)
-    picture = np.array([_rgb(_THERE if s == UNKNOWN else colour_of(name_of(s, labels) or "", labels)) for s in states])
+    colours = np.array([_rgb(_THERE if s == UNKNOWN else colour_of(name_of(s, labels) or "", labels)) for s in states])
+    picture = colours[index]
+    picture[(index == states.index(UNCERTAIN)) & _striped()] = _rgb(_STRIPE)
     alpha = np.where(there > 0, 255, 0)[None, :, None].repeat(_HEIGHT, axis=0)
-    return np.concatenate([picture[index], alpha], axis=2).astype(np.uint8)
+    return np.concatenate([picture, alpha], axis=2).astype(np.uint8)
+
+
+def _striped() -> npt.NDArray[np.bool_]:
+    """(H, W): slanting stripes, as a column is about as wide as a row of pixels is high."""
+    every, wide = _STRIPES
+    rows, columns = np.mgrid[:_HEIGHT, :_COLUMNS]
+    return np.asarray((rows // 2 + columns) % every < wide)
 
 
 def _order(labels: Sequence[str]) -> list[int]:
@@ -193,7 +216,7 @@ def _draw_marks(axes: Any, summary: Summary, person: Person, number: int) -> Non
             times, [number] * len(times), marker, color="#1b1f24", markersize=6, zorder=4, markeredgecolor="white"
         )
     if 0 < len(person.blinks) <= _MANY_MARKS:
-        axes.plot(person.blinks, [number + 0.41] * len(person.blinks), "|", color="#1b1f24", markersize=3.5, zorder=3)
+        axes.vlines(person.blinks, number + _BLINKS[0], number + _BLINKS[1], color="#1b1f24", linewidth=1.1, zorder=3)
 
 
 def _legend(axes: Any, summary: Summary, shown: Sequence[Person]) -> None:
@@ -207,7 +230,9 @@ def _legend(axes: Any, summary: Summary, shown: Sequence[Person]) -> None:
     entries: list[Any] = []
     for state in states:
         name = name_of(state, labels) or ""
-        entries.append(Patch(facecolor=colour_of(name, labels), edgecolor="#b5bcc5", linewidth=0.5, label=plain(name)))
+        hatch = "/////" if state == UNCERTAIN else None
+        colour = colour_of(name, labels)
+        entries.append(Patch(facecolor=colour, edgecolor="#a5adb7", linewidth=0.5, hatch=hatch, label=plain(name)))
     if UNKNOWN in seen:
         entries.append(Patch(facecolor=_THERE, label="there" if not labels else "there, expression not known"))
     style: dict[str, Any] = {"color": "#1b1f24", "linestyle": ""}
@@ -223,7 +248,7 @@ def _legend(axes: Any, summary: Summary, shown: Sequence[Person]) -> None:
         handles=entries,
         loc="lower left",
         bbox_to_anchor=(0, 1.0),
-        ncols=math.ceil(len(entries) / math.ceil(len(entries) / 11)),
+        ncols=math.ceil(len(entries) / math.ceil(len(entries) / _LEGEND)),
         frameon=False,
         fontsize=9,
         handlelength=1.2,
@@ -274,7 +299,7 @@ def _title(summary: Summary, title: str) -> str:
     people = len(summary.people)
     seen = "nobody" if not people else "1 person" if people == 1 else f"{people} people"
     name = printable(title or Path(summary.source.name).name)
-    return f"{name}{': ' if name else ''}{seen} in {duration(summary.source.seconds)}"
+    return f"{name}{': ' if name else ''}{seen}, {span_in_words(summary.source)}"
 
 
 def _footnote(summary: Summary, shown: int) -> str:

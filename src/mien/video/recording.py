@@ -32,8 +32,7 @@ class Recorder:
     Attributes:
         names: of the gallery, by track.
         same: by track, the earlier track of the same person, who was recognised late.
-        highest_track: the highest number of a track.
-        finished: seconds, the time of the last moment whose rows can be taken, or None.
+        scene: number of the scene of the last moment, from 0.
 
     Args:
         labels: of the expressions; empty where they were not asked for.
@@ -41,7 +40,7 @@ class Recorder:
         source: what was looked at before, and its name.
         names: of the gallery, by track, as far as they are known before.
         same: likewise, see above.
-        first_track: what is added to the numbers of tracks, so that those of a run that goes on are new.
+        scene: with which it goes on.
     """
 
     def __init__(
@@ -52,16 +51,14 @@ class Recorder:
         source: Source | None = None,
         names: Mapping[int, str] | None = None,
         same: Mapping[int, int] | None = None,
-        first_track: int = 0,
+        scene: int = 0,
     ) -> None:
         self.labels = tuple(labels)
         self.names: dict[int, str] = dict(names or {})
         self.same: dict[int, int] = dict(same or {})
-        self.highest_track = first_track
-        self.finished: float | None = None
+        self.scene = scene
         self._smoother = smoother or TrackSmoother(self.labels)
         self._source = source or Source()
-        self._offset = first_track
         self._waiting: Rows | None = None
         self._last: float | None = None
         self._steps: deque[float] = deque(maxlen=64)
@@ -90,12 +87,13 @@ class Recorder:
             ValueError: it shows other expressions than `labels`.
         """
         self._finish(moment.time)
-        self.same |= {number + self._offset: earlier + self._offset for number, earlier in moment.came_back}
+        self.same |= dict(moment.came_back)
         for track, name in zip(moment.ids.tolist(), moment.people, strict=True):
             if name is not None:  # as votes come in, a name can still change, or be taken back: the last word holds
-                self.names[track + self._offset] = name
+                self.names[track] = name
             else:
-                self.names.pop(track + self._offset, None)
+                self.names.pop(track, None)
+        self.scene += moment.cut
         self._waiting = self._rows(moment)
         first = self._source.moments == 0
         self._source = Source(
@@ -107,16 +105,23 @@ class Recorder:
         )
         return self._waiting
 
-    def take(self, *, last: bool = False) -> Rows:
+    def take(self, *, last: bool = False, most: int | None = None) -> Rows:
         """The rows since the last call, in order of time.
 
         Args:
             last: no moment follows: those that wait for one are given, too.
+            most: no more rows than the first so many.
         """
         if last:
             self._finish(None)
-        rows, self._done = Rows.joined(self._done, self.labels), []
-        return rows
+        rows = Rows.joined(self._done, self.labels)
+        self._done = [] if most is None or most >= len(rows) else [rows[most:]]
+        return rows if most is None else rows[:most]
+
+    def hear(self, rows: Rows) -> None:
+        """Tell the smoother again what an earlier run recorded last."""
+        for moment in rows.moments() if self.labels else ():
+            self._smoother(float(moment.time[0]), moment.track.tolist(), moment.raw)
 
     def _finish(self, now: float | None) -> None:
         """Say for how long the moment before stood."""
@@ -130,17 +135,14 @@ class Recorder:
                 self._source = Source(s.name, s.size, s.start, self._last + seconds, s.moments)
             if self._waiting is not None and len(self._waiting):
                 self._done.append(replace(self._waiting, seconds=np.full(len(self._waiting), seconds)))
-            self.finished = self._last
         self._waiting, self._last = None, now
 
     def _rows(self, moment: Moment) -> Rows:
         faces, n = moment.faces, len(moment.ids)
-        tracks = moment.ids.astype(np.int64) + self._offset
-        self.highest_track = max([self.highest_track, *tracks.tolist()])
         raw = self._expressions(moment)
         smoothed, state = raw, np.full(n, UNKNOWN)
         if self.labels:
-            smoothed, state = self._smoother(moment.time, tracks.tolist(), raw)
+            smoothed, state = self._smoother(moment.time, moment.ids.tolist(), raw)
         columns = {
             "quality": _columns(faces.qualities, "score"),
             "pose": _columns(faces.poses, "yaw", "pitch", "roll"),
@@ -153,7 +155,8 @@ class Recorder:
             n,
             time=np.full(n, moment.time),
             frame=np.full(n, moment.frame),
-            track=tracks,
+            scene=np.full(n, self.scene),
+            track=moment.ids,
             seen=moment.seen,
             boxes=faces.boxes,
             scores=faces.scores,

@@ -5,10 +5,9 @@ PyAV is imported when one is written. Pictures are coded with H.264 where FFmpeg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -21,6 +20,7 @@ from mien.ops.draw import draw_faces
 from mien.ops.files import printable
 from mien.types import Faces, ImageArray
 from mien.video.columns import UNCERTAIN, Rows
+from mien.video.plots import colour_of
 from mien.video.sound import Sound
 from mien.video.story import name_of
 from mien.video.summary import Source
@@ -95,7 +95,7 @@ def annotated(image: ImageArray, rows: Rows, names: Mapping[int, str]) -> ImageA
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        rows: of this moment; a colour belongs to a track.
+        rows: of this moment. A colour says what a face shows, as in plots, or where nobody asked for that, who it is.
         names: by track.
 
     Returns:
@@ -107,7 +107,16 @@ def annotated(image: ImageArray, rows: Rows, names: Mapping[int, str]) -> ImageA
     height, width = image.shape[:2]
     faces = Faces(seen.boxes, seen.scores, np.zeros((len(seen), 5, 2), dtype=np.float32), (width, height))
     labels = [_label(track, state, seen, names) for track, state in zip(seen.track, seen.state, strict=True)]
-    return draw_faces(image, faces, labels, colours=seen.track.tolist(), points=False)
+    colours: list[Any] = seen.track.tolist()
+    if seen.labels:
+        colours = [_colour(state, seen.labels) for state in seen.state.tolist()]
+    return draw_faces(image, faces, labels, colours=colours, points=False)
+
+
+def _colour(state: int, labels: Sequence[str]) -> tuple[int, int, int]:
+    """The colour of an expression; white for what is uncertain, or not known."""
+    colour = colour_of(name_of(state, labels) or "uncertain", labels)
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def _label(track: int, state: int, rows: Rows, names: Mapping[int, str]) -> str:
@@ -120,7 +129,7 @@ class _Moments:
     """Rows of the moment that holds at a time, in one pass: times must not go back."""
 
     def __init__(self, blocks: Iterable[Rows]) -> None:
-        self._coming = (moment for rows in blocks for moment in _split(rows))
+        self._coming = (moment for rows in blocks for moment in rows.moments())
         self._now = Rows.empty()
         self._next = next(self._coming, None)
 
@@ -130,12 +139,6 @@ class _Moments:
             self._now, self._next = self._next, next(self._coming, None)
         over = len(self._now) and time >= self._now.time[0] + max(float(self._now.seconds[0]), _SAME) - _SAME
         return Rows.empty(self._now.labels) if over and time > self._now.time[0] + _SAME else self._now
-
-
-def _split(rows: Rows) -> Iterator[Rows]:
-    edges = [*np.flatnonzero(np.diff(rows.time, prepend=-np.inf)).tolist(), len(rows)]
-    for start, end in pairwise(edges):
-        yield rows[start:end]
 
 
 class LiveRender:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +17,7 @@ from mien.video.exports import Content
 from mien.video.journal import Journal, Progress
 from mien.video.recording import Recorder
 from mien.video.smoothing import TrackSmoother
+from mien.video.state import State
 from mien.video.story import Rules, Story
 from mien.video.summary import Source, Summary
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _ROWS = 4096  # of a block
 _SECONDS = 15.0  # after which a smaller block is written, too
+_HEARD = 30.0  # seconds before a run goes on that its smoother hears again
 
 
 class Run:
@@ -55,13 +57,17 @@ class Run:
             source=before.source,
             names=before.names,
             same=before.same,
-            first_track=before.tracks,
+            scene=before.scene,
         )
         self._story: Story | None = None
         self._known: frozenset[str] = before.known
         self._written = time.monotonic()
+        self._coming: State | None = None  # of the last moment, whose rows wait for the next one
+        self._mark: _Mark | None = None
         for rows in journal.blocks():
             self._tell(rows)
+            if journal.state is not None:
+                self._recorder.hear(rows[rows.time > journal.state.time - _HEARD])
 
     @classmethod
     def start(cls, path: Path, *, name: str, labels: Sequence[str], setup: Mapping[str, Any], **how: Any) -> Self:
@@ -77,9 +83,7 @@ class Run:
         Raises:
             MienError: the file cannot be written.
         """
-        journal = Journal.start(path, setup, tuple(labels))
-        journal.progress = Progress(Source(name))
-        return cls(journal, **how)
+        return cls(Journal.start(path, setup, tuple(labels), name), **how)
 
     @classmethod
     def resume(cls, path: Path, *, setup: Mapping[str, Any], **how: Any) -> Self:
@@ -102,9 +106,9 @@ class Run:
             raise
 
     @property
-    def last(self) -> float | None:
-        """Seconds, the time of the last moment that is kept; what comes next is later. None before the first."""
-        return self._journal.progress.last
+    def state(self) -> State | None:
+        """Of the analysis at the last moment that is kept; what comes next is later. None: begin at the beginning."""
+        return self._journal.state
 
     @property
     def source(self) -> Source:
@@ -117,7 +121,7 @@ class Run:
         return self._recorder.names
 
     def add(self, moment: Moment) -> Rows:
-        """Keep the next moment.
+        """Keep the next moment. A run can be gone on with after the last one that had a state.
 
         Returns:
             Its rows; for how long they stand is not known yet, and 0.
@@ -125,9 +129,13 @@ class Run:
         Raises:
             MienError: the disk is full.
         """
-        rows = self._recorder.add(moment)
+        state, progress = self._coming, self._progress() if self._coming is not None else None
+        rows = self._recorder.add(moment)  # now those of the moment before can be taken
+        if state is not None and progress is not None:
+            self._mark = _Mark(state, progress, self._recorder.pending)
+        self._coming = moment.state
         if self._recorder.pending >= _ROWS or time.monotonic() - self._written >= _SECONDS:
-            self._write(last=False)
+            self._write_block()
         return rows
 
     def finish(self) -> None:
@@ -136,7 +144,9 @@ class Run:
         Raises:
             MienError: the disk is full.
         """
-        self._write(last=True)
+        if self._mark is not None:
+            self._write_block(rarely=False)
+        self._append(self._recorder.take(last=True), self._progress())
 
     def content(self) -> Content:
         """What is written into files."""
@@ -164,19 +174,23 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self.close(remove=False)
 
-    def _write(self, *, last: bool) -> None:
-        rows = self._recorder.take(last=last)
+    def _write_block(self, *, rarely: bool = True) -> None:
+        """Write up to the last moment with a state; where none came, all there is."""
+        mark, self._mark = self._mark, None
+        if mark is None:
+            self._append(self._recorder.take(), self._progress())
+        else:
+            self._append(self._recorder.take(most=mark.rows), mark.progress, mark.state, rarely=rarely)
+
+    def _append(self, rows: Rows, progress: Progress, state: State | None = None, *, rarely: bool = True) -> None:
         self._known |= rows.known
         self._tell(rows)
-        recorder, source = self._recorder, self._recorder.source
-        if not last:
-            source = replace(source, moments=source.moments - 1)  # one waits, and is not kept yet
-        kept = recorder.finished if recorder.finished is not None else self.last
-        progress = Progress(
-            source, dict(recorder.names), dict(recorder.same), self._known, kept, recorder.highest_track
-        )
-        self._journal.append(rows, progress)
+        self._journal.append(rows, replace(progress, known=self._known), state, rarely=rarely)
         self._written = time.monotonic()
+
+    def _progress(self) -> Progress:
+        recorder = self._recorder
+        return Progress(recorder.source, dict(recorder.names), dict(recorder.same), self._known, recorder.scene)
 
     def _tell(self, rows: Rows) -> None:
         if len(rows):
@@ -188,6 +202,15 @@ class Run:
             lines = tuple(line.pixels(size) for line in self._lines) if size != (0, 0) else ()
             self._story = Story(self._journal.labels, Rules(lines, facing=self._facing))
         return self._story
+
+
+@dataclass(frozen=True, eq=False)
+class _Mark:
+    """A moment from which a run can go on: its state, what is kept with it, and how many rows there are until then."""
+
+    state: State
+    progress: Progress
+    rows: int
 
 
 def _check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -77,6 +77,7 @@ class Track:
     time_in: dict[int, float] = field(default_factory=dict)
     _closed_since: float | None = None
     _was_open: bool = False
+    _scene: int = 0
 
     @property
     def seconds(self) -> float:
@@ -95,7 +96,8 @@ class Track:
         self.time_in[row.state] = self.time_in.get(row.state, 0.0) + row.end - row.time
         self.attention.add(row)
         self._show(row, there)
-        self._blink(row, there)
+        self._blink(row, there and row.scene == self._scene)
+        self._scene = row.scene
 
     def _show(self, row: Row, there: bool) -> None:
         last = self.bands[-1] if there else None

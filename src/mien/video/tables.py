@@ -13,19 +13,21 @@ from mien.video.story import name_of
 
 RAW, SMOOTHED = "raw_", "smoothed_"
 _FLAT: Mapping[str, tuple[str, int | None]] = {
-    "time": ("time", None), "seconds": ("seconds", None), "frame": ("frame", None), "track": ("track", None),
-    "seen": ("seen", None), "x1": ("boxes", 0), "y1": ("boxes", 1), "x2": ("boxes", 2), "y2": ("boxes", 3),
-    "score": ("scores", None), "quality": ("quality", None), "yaw": ("pose", 0), "pitch": ("pose", 1),
-    "roll": ("pose", 2), "left_eye_open": ("eyes", 0), "right_eye_open": ("eyes", 1), "mouth_open": ("mouth", None),
+    "time": ("time", None), "seconds": ("seconds", None), "frame": ("frame", None), "scene": ("scene", None),
+    "track": ("track", None), "seen": ("seen", None), "x1": ("boxes", 0), "y1": ("boxes", 1), "x2": ("boxes", 2),
+    "y2": ("boxes", 3), "score": ("scores", None), "quality": ("quality", None), "yaw": ("pose", 0),
+    "pitch": ("pose", 1), "roll": ("pose", 2), "left_eye_open": ("eyes", 0), "right_eye_open": ("eyes", 1),
+    "mouth_open": ("mouth", None),
 }  # fmt: skip
 """By the name in a table: the column of `Rows`, and which part of it."""
-REQUIRED = ("time", "seconds", "frame", "track", "seen", "x1", "y1", "x2", "y2", "score")
+_ALWAYS = ("time", "seconds", "frame", "scene", "track", "seen", "x1", "y1", "x2", "y2", "score")
+REQUIRED = tuple(name for name in _ALWAYS if name != "scene")  # that is not in files of earlier versions
 
 
 def table_columns(labels: Sequence[str], known: Collection[str]) -> list[str]:
     """The names of a table's columns: what is always there, then what is known."""
-    optional = [name for name, (column, _) in _FLAT.items() if name not in REQUIRED and column in known]
-    names = [*REQUIRED[:4], "person", *REQUIRED[4:], *optional]
+    optional = [name for name, (column, _) in _FLAT.items() if name not in _ALWAYS and column in known]
+    names = [*_ALWAYS[:5], "person", *_ALWAYS[5:], *optional]
     if "smoothed" in known:
         names.append("expression")
     for prefix, column in ((SMOOTHED, "smoothed"), (RAW, "raw")):

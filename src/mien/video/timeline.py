@@ -66,7 +66,7 @@ class Timeline:
             facing: degrees of yaw and pitch within which a face is towards the camera.
             name: of the source.
         """
-        held = list(moments)
+        held = [moment if moment.state is None else replace(moment, state=None) for moment in moments]
         said = next((m.faces.expressions for m in held if len(m.ids) and m.faces.expressions is not None), None)
         recorder = Recorder(said.labels if said is not None else (), smoother=smoother, source=Source(name))
         for moment in held:

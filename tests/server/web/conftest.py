@@ -188,7 +188,9 @@ def as_json(source: str) -> str:
 
 
 @contextmanager
-def serving(folder: Path, analyzer: Any, *, keys: bool = False, gallery: bool = True, **people: Path) -> Iterator[Running]:
+def serving(
+    folder: Path, analyzer: Any, *, keys: bool = False, gallery: bool = True, **people: Path
+) -> Iterator[Running]:
     """A server whose gallery keeps crops and knows these people, by name and picture."""
     path = folder / "people.db"
     if gallery:
@@ -197,7 +199,9 @@ def serving(folder: Path, analyzer: Any, *, keys: bool = False, gallery: bool = 
             for name, picture in people.items():
                 made.enrol(name.replace("_", " "), looking(picture), consent="for tests")
     limits = Limits(per_minute=0)
-    settings = Settings(port=0, workers=1, gallery=str(path) if gallery else None, folder=folder / "state", limits=limits, keys=keys)
+    settings = Settings(
+        port=0, workers=1, gallery=str(path) if gallery else None, folder=folder / "state", limits=limits, keys=keys
+    )
     scopes = {"analyze": "analyze", "reader": "gallery:read", "admin": "admin"}
     with running(settings, analyzer, keys=scopes if keys else None) as server:
         yield server

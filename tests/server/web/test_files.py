@@ -100,7 +100,9 @@ def test_every_icon_that_is_used_is_drawn():
 def test_nothing_of_the_page_could_run_text_of_others():
     for name, page in pages().items():
         text = page.data.decode()
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), (
+            name
+        )
         assert not re.search(r"\sstyle=|\son\w+=\"|javascript:", text), name
         assert not re.search(r"https?://(?!www\.w3\.org/)", text), name  # names of namespaces lead nowhere
         assert name.startswith("texts/") or not name.endswith(".js") or text.count("\n") <= LIMIT, name
