@@ -29,12 +29,14 @@ def prune(
         float, typer.Option("--reduce", min=0.01, max=0.9, help="Share of the multiply-adds that goes.")
     ] = 0.3,
     max_loss: optimizing.MaxLoss = 0.5,
-    epochs: Annotated[int, typer.Option(min=0, help="Passes over the pictures; 0: none.", rich_help_panel=_COURSE)] = 3,
+    epochs: Annotated[
+        int, typer.Option(min=0, help="Passes over the pictures; 0: none.", rich_help_panel=_COURSE)
+    ] = 10,
     batch: Annotated[int, typer.Option(min=2, help="Crops a step.", rich_help_panel=_COURSE)] = 64,
     learning_rate: Annotated[
         float,
         typer.Option(min=1e-7, max=1, help="The highest, in parts of the size of weights.", rich_help_panel=_COURSE),
-    ] = 1e-3,
+    ] = 1.5e-3,
     patience: Annotated[
         int, typer.Option(min=1, help="Epochs without gain after which it stops.", rich_help_panel=_COURSE)
     ] = 2,

@@ -45,9 +45,9 @@ class PruneOptions:
 
     reduce: float = 0.3
     max_loss: float = 0.005
-    epochs: int = 3
+    epochs: int = 10
     batch: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     patience: int = 2
     held_out: float = 0.1
     augment: float = 1.0
