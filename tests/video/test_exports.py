@@ -179,7 +179,7 @@ def test_json_lines_are_lines(timeline, tmp_path):
     lines = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
     assert len(path.read_text("utf-8").splitlines()) == len(lines)  # also for those who split at U+2028
     assert lines[0]["schema"] == 1
-    assert {"time", "seconds", "frame", "faces"} == set(lines[1])
+    assert {"time", "seconds", "frame", "scene", "faces"} == set(lines[1])
     assert lines[-1]["event"]
     assert lines[1]["faces"][0]["expression"]["label"] in (*LABELS, "uncertain")
 
