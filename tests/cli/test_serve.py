@@ -127,6 +127,12 @@ def test_what_is_wrong_is_said_in_one_line(mien, state, arguments, told):
     assert not done.stdout
 
 
+def test_what_may_not_begin_makes_nothing(mien, state, tmp_path):
+    done = mien("serve", "--host", "0.0.0.0", "--port", "0", "--gallery", tmp_path / "people.db", **state)
+    assert done.returncode == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_port_that_is_taken(mien, state):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = mien("serve", "--no-gallery", "--port", taken.getsockname()[1], **state)

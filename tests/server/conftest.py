@@ -74,7 +74,8 @@ class Running:
         """The audit log: "audit", "refused", or all."""
         folder = server_folder(self.settings.folder)
         files = sorted(folder.glob(f"{name}*.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return sorted(lines, key=lambda line: line["time"])
 
     def people(self) -> dict[str, Any]:
         """All that the gallery holds."""

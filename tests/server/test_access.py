@@ -77,6 +77,10 @@ def test_a_key_does_no_more_than_it_was_made_for(guarded):
         for method, path in operations(guarded):
             if path.startswith("/v1/gallery") and method != "GET":
                 check(client.request(method, path), 403, code="scope")
+    with guarded.client("writer") as client:
+        for method, path in operations(guarded):
+            if path.startswith("/v1/gallery") and path.endswith(("/undo", "/purge", "/audit", "/export")):
+                check(client.request(method, path), 403, code="scope")
 
 
 def test_a_revoked_key_stops_at_once_and_an_expired_one_with_its_time(guarded):

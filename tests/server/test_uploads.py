@@ -9,6 +9,8 @@ import zlib
 
 import pytest
 
+from mien.server.bodies import strict_json
+from mien.server.problems import Problem
 from tests.server.attacking import HOPPER, TELLTALE, check, first_line, logged, operations, wait_for
 
 pytestmark = pytest.mark.usefixtures("nothing_changes")
@@ -274,6 +276,22 @@ def test_json_that_can_be_read_in_two_ways_or_none(small, body):
                 told = check(answer, 413 if len(body) > 64_000 else 422)
                 assert told["code"] == ("too-large" if len(body) > 64_000 else "invalid-json")
         assert logged(small, answer)["status"] == answer.status_code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'"' + b'\\"' * 31_000, b'["' * 30_000, b'"' + b"\\" * 60_000, b'{"a":' * 12_000, b'"\\u' * 15_000, b"1" * 60_000],
+    ids=["escapes", "opened", "backslashes", "objects", "half-escapes", "digits"],
+)
+def test_no_json_takes_long_to_refuse(body):
+    began = time.process_time()
+    with pytest.raises(Problem):
+        strict_json(body)
+    assert time.process_time() - began < 0.2
+
+
+def test_brackets_in_strings_are_no_depth():
+    assert strict_json(b'{"a": "[[[[[[[[[[[[[[[[[[\\"[[[[[[[["}') == {"a": "[" * 18 + '"' + "[" * 8}
 
 
 @pytest.mark.parametrize(

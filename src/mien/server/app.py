@@ -33,6 +33,7 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
         GalleryError: its gallery cannot be opened; likewise everything that is wrong from the start.
         ServerError: keys are needed, and there is none, or they cannot be read.
     """
+    guards = gates.Gates(settings, tls=tls)  # first: where nobody may be let in, nothing is made
     opened = None if settings.gallery is None else Gallery.open(settings.gallery, key=settings.gallery_key)
     metrics, places = Metrics(), Places(settings.limits.sessions)
     context = Context(
@@ -68,7 +69,7 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
     )
     app.state.context = context
     problems.install(app)
-    gates.install(app, settings, tls=tls)
+    gates.install(app, guards)
     app.add_middleware(Measured, metrics=metrics)  # outermost: what is refused counts, too
     for subject in (service, analysis, live, gallery, people, jobs, clusters, videos, liveness):
         app.include_router(subject.router)

@@ -22,7 +22,7 @@ _FORM_BYTES = 200_000  # of a form, beside its pictures
 _BULKY = ("/v1/videos", "/v1/clusters")
 _SLOWEST = 8_000_000  # bytes that buy as much time again
 _DEEPEST = 16
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # also one that never ends; no byte is looked at twice
 _LONGEST_NUMBER = 19  # digits: what fits in 64 bits
 
 

@@ -72,24 +72,19 @@ class Gates:
             raise Problem(503, "audit", "the audit log cannot be written, so nothing is changed") from error
 
 
-def install(app: FastAPI, settings: Settings, *, tls: bool = False) -> Gates:
+def install(app: FastAPI, gates: Gates) -> None:
     """Put all gates before an application.
 
     Args:
         app: whose routes are to be guarded.
-        settings: of the server.
-        tls: whether it speaks HTTPS itself.
-
-    Raises:
-        ServerError: see `Gates`.
+        gates: of its server.
     """
-    gates = app.state.gates = Gates(settings, tls=tls)
+    app.state.gates, settings = gates, gates.settings
     app.add_middleware(Bounded, limits=settings.limits, in_flight=gates.in_flight)
     app.add_middleware(Identified, gates=gates)
     app.add_middleware(OwnDoor, settings=settings)
     app.add_middleware(Audited, gates=gates)
-    app.add_middleware(Answers, tls=tls)
-    return gates
+    app.add_middleware(Answers, tls=gates.tls)
 
 
 class Audited:

@@ -111,7 +111,7 @@ class _Bounded(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """See httptools."""
-        if not _one_length(self.headers):
+        if not (_one_length(self.headers) and self.url.startswith(b"/")):  # not for a proxy, which we are none
             raise _refusal(_BAD)
         self._header, self._refused = None, 0
         self._stop_clock()
