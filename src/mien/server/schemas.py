@@ -180,10 +180,11 @@ _REFUSALS = {
     421: "The server does not go by the name in Host.",
     422: "It cannot be used; `detail` says why.",
     429: "Too much at once; try again after `Retry-After` seconds.",
+    431: "Headers, or an address, that are too long.",
     500: "The server failed; its log says why.",
     503: "Too busy to answer in time, or stopping.",
 }
-_ALWAYS = frozenset({400, 401, 403, 408, 413, 415, 421, 422, 429, 500, 503})
+_ALWAYS = frozenset({400, 401, 403, 408, 413, 415, 421, 422, 429, 431, 500, 503})
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
