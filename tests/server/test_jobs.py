@@ -255,6 +255,8 @@ def test_damaged_videos_fail_and_tell_no_path(client, place, film):
 def test_videos_that_are_too_large_empty_or_asked_wrongly(client, place):
     refused(client.post("/v1/videos", content=bytes(5_300_000)), 413, "too-large")
     refused(client.post("/v1/videos", content=b""), 422, "empty")
+    for kind in ("application/json", "text/plain; charset=utf-8", "application/problem+json"):
+        refused(client.post("/v1/videos", content=b"[]", headers={"content-type": kind}), 415, "not-a-video")
     for every in ("0", "real-time", "1.5", "99999"):
         refused(client.post("/v1/videos", params={"every": every}, content=b"x"), 422, "invalid")
     assert kept(place) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -19,6 +20,7 @@ from mien.server.uploads import clean_name, save_body
 from mien.server.visits import visit_of
 
 router = APIRouter(prefix="/v1/videos", tags=["jobs"])
+_NO_VIDEO = re.compile(r"\s*(text/|application/(json|[^;]*\+json)\b)", re.IGNORECASE)
 _FORM = {"type": "object", "properties": {"video": BINARY}, "required": ["video"], "additionalProperties": False}
 _RAW = {kind: {"schema": BINARY} for kind in ("video/mp4", "video/webm", "application/octet-stream")}
 
@@ -43,6 +45,8 @@ async def videos(
     """Say who is in a video, when, and what they show. The video is removed as soon as it has been looked at."""
     context = context_of(request)
     limits = context.settings.limits
+    if _NO_VIDEO.match(request.headers.get("content-type", "")):
+        raise Problem(415, "not-a-video", "send a video as the body, or as a file called video in a form")
     if identify:
         allow(caller, "gallery:read")
         context.known().check(context.engine.analyzer.embedder)
