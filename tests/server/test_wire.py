@@ -56,6 +56,17 @@ def test_a_body_that_dribbles_in_is_refused(small, kind):
     assert time.monotonic() - began < 6
 
 
+def test_whoever_hangs_up_in_the_middle_is_no_failure_of_ours(small, caplog):
+    before = len(small.lines())
+    for kind in (b"image/jpeg", b"application/json", b"multipart/form-data; boundary=B"):
+        head = b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + kind
+        with socket.create_connection(("127.0.0.1", small.port)) as connection:
+            connection.sendall(head + b"\r\nContent-Length: 1000\r\n\r\n" + FORM_START)
+    wait_for(lambda: len(small.lines()) >= before + 3)
+    assert [line["status"] for line in small.lines()[before:]] == [499] * 3
+    assert not caplog.records
+
+
 def test_what_is_left_of_a_refused_body_cannot_dribble_in_forever(small):
     head = b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: 400000\r\n\r\n"
     began = time.monotonic()

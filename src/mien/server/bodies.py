@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.server.headers import refuse
-from mien.server.problems import Problem
+from mien.server.problems import GONE, Problem
 from mien.server.settings import Limits
 from mien.server.visits import Visit, visit_of
 
@@ -80,6 +81,8 @@ class Bounded:
             await self._app(scope, bounded, send)
         except Problem as problem:  # of JSON; others are answered further in, where they are raised
             await refuse(problem, scope, receive, send)
+        except ClientDisconnect:  # nobody reads the answer, but the log tells it from a failure of ours
+            await refuse(Problem(GONE, "gone", "the caller hung up"), scope, receive, send)
         finally:
             self._in_flight.give(visit)
 
@@ -151,7 +154,7 @@ async def _read_strictly(receive: Receive) -> Receive:
     while more:
         message = await receive()
         if message["type"] != "http.request":
-            break
+            raise ClientDisconnect
         parts.append(message.get("body", b""))
         more = message.get("more_body", False)
     body = b"".join(parts)
