@@ -35,7 +35,7 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
     """
     guards = gates.Gates(settings, tls=tls)  # first: where nobody may be let in, nothing is made
     opened = None if settings.gallery is None else Gallery.open(settings.gallery, key=settings.gallery_key)
-    metrics, places = Metrics(), Places(settings.limits.sessions)
+    metrics, places = Metrics(), Places(settings.limits.sessions, shared=settings.needs_keys)
     context = Context(
         settings,
         Engine(settings, analyzer, metrics),

@@ -224,13 +224,13 @@ class Attempts:
             Problem: nobody may be let in by it, too many failed before it, or too many are under way.
             GalleryError: there is no such person.
         """
-        self._places.take()
+        self._places.take(owner)
         thread = ThreadPoolExecutor(1, "mien-attempt")
         try:
             attempt = thread.submit(self._begun, thread, owner, actor, gallery, asked).result()
         except BaseException:
             thread.shutdown(wait=False)
-            self._places.leave()
+            self._places.leave(owner)
             raise
         with self._lock:
             self._attempts[attempt.id] = attempt
@@ -311,7 +311,7 @@ class Attempts:
 
     def _leave(self, attempt: Attempt) -> None:
         """Nothing more happens in the attempt's thread, where this runs, but the refusal of frames that wait."""
-        self._places.leave()
+        self._places.leave(attempt.owner)
         attempt.thread.shutdown(wait=False)
 
     @contextmanager

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mien.analyzer import Task
 from mien.errors import ImageError, MienError
 from mien.gallery.gallery import Gallery, acting_as
-from mien.server.access import admitted
+from mien.server.access import Caller, admitted
 from mien.server.context import Context, context_of
 from mien.server.live import TASKS, Live
 from mien.server.people import actor_of
@@ -87,8 +87,8 @@ async def live(socket: WebSocket) -> None:
     await socket.accept()
     try:
         hello = await _hello(socket)
-        gallery = await _admit(socket, context, hello)
-        with context.places.taken():
+        caller, gallery = await _admit(socket, context, hello)
+        with context.places.taken(caller.id):
             await _follow(socket, context, tuple(hello.only), gallery)
     except WebSocketDisconnect:
         return
@@ -118,13 +118,12 @@ async def _hello(socket: WebSocket) -> Hello:
         raise _EndError(_REFUSED, "the first message is not what the documentation says") from None
 
 
-async def _admit(socket: WebSocket, context: Context, hello: Hello) -> Gallery | None:
-    """The gallery to name people from, if the caller may see it."""
+async def _admit(socket: WebSocket, context: Context, hello: Hello) -> tuple[Caller, Gallery | None]:
+    """Who it is, and the gallery to name people from, if they may see it."""
     if not hello.identify:
-        await admitted(socket, hello.key, "analyze")
-        return None
-    await admitted(socket, hello.key, "analyze", "gallery:read")
-    return context.known()
+        return await admitted(socket, hello.key, "analyze"), None
+    caller = await admitted(socket, hello.key, "analyze", "gallery:read")
+    return caller, context.known()
 
 
 async def _follow(socket: WebSocket, context: Context, only: tuple[Task, ...], gallery: Gallery | None) -> None:
