@@ -8,9 +8,12 @@ from mien.server.problems import Problem
 
 def test_places_are_given_back():
     places = Places(2, shared=False)
-    with places.taken("local"), places.taken("local"):
-        with pytest.raises(Problem, match="too many live streams and attempts at once"):
-            places.take("local")
+    with (
+        places.taken("local"),
+        places.taken("local"),
+        pytest.raises(Problem, match="too many live streams and attempts at once"),
+    ):
+        places.take("local")
     assert places.free == 2
 
 
