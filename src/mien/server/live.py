@@ -9,12 +9,14 @@ import numpy as np
 
 from mien.analyzer import FaceAnalyzer, Task
 from mien.gallery.gallery import Gallery
+from mien.models.base import RuntimeOptions
+from mien.models.store import WeightsStore
 from mien.ops.image import load_image
 from mien.types import FloatArray
 from mien.video.analysis import Moment, VideoAnalyzer
 from mien.video.columns import UNCERTAIN
 from mien.video.frames import Frame
-from mien.video.smoothing import TrackSmoother
+from mien.video.smoothing import load_smoother
 
 TASKS: tuple[Task, ...] = ("detect", "pose", "expression")
 """What can be asked of live frames; "embed" comes with being identified."""
@@ -36,7 +38,8 @@ class Live:
         tasks = (*only, "embed") if gallery is not None else only
         self._video = VideoAnalyzer(analyzer.with_tasks(tasks), gallery=gallery, every="real-time")
         labels = analyzer.expression.network.labels if "expression" in only else ()
-        self._labels, self._smoother = labels, TrackSmoother(labels) if labels else None
+        self._labels = labels
+        self._smoother = load_smoother(labels, store=WeightsStore(), options=RuntimeOptions(1)) if labels else None
         self._most_pixels = most_pixels
         self._began = time.monotonic()
 
