@@ -43,6 +43,7 @@ ABOUT = {
     "origin": "trained by this project: recipes/temporal.md",
 }
 SEQUENCES, SEED = 300, 3
+LEARNT_FROM = ("--sequences", "2400", "--held-sequences", "800", "--epochs", "9")
 
 
 def main(fit: Path, held: Path, valid: Path, runs: Path, *more: str) -> None:
@@ -86,6 +87,7 @@ def train(fit: Path, held: Path, runs: Path, architecture: str, more: tuple[str,
     out = runs / architecture
     command = [sys.executable, "-m", "mien", "train", "temporal", fit, "--validation", held, "--out", out]
     command += ["--architecture", architecture, "--tracks", runs / "tracks", "--name", SHIPPED, "--threads", "1"]
+    command += LEARNT_FROM
     if (out / "checkpoint.pt").exists():
         command.append("--resume")
     subprocess.run([*map(str, command), *more], check=True, stdout=subprocess.DEVNULL)

@@ -11,6 +11,7 @@ from mien.datasets.labels import EXPRESSIONS
 from mien.datasets.tracks import Track, TrackSet
 from mien.errors import DataError
 from mien.evaluation.smoothing import (
+    MARGINS,
     Tuning,
     accuracy_of,
     counted,
@@ -72,6 +73,24 @@ def test_counts_leave_out_what_nobody_knows():
     assert (c.hits, c.found, c.true) == (1, 1, 1)
     assert np.allclose(c.onsets, [0])
     assert np.allclose(c.latencies, [0])
+
+
+def test_the_margin_over_others_is_that_of_the_largest_smaller_gain():
+    """Every margin is tried by hand; the best mean of both figures is at another one."""
+    data = noisy(wrong=0.35)
+    unsure = np.random.default_rng(1)
+    answers = [(a + unsure.dirichlet(np.ones(C), len(a))) / 2 for a in frame_by_frame(data.tracks)]
+    others = states_of(frame_by_frame(data.tracks), 0.0)
+    tuning = Tuning(data.tracks)
+    theirs = tuning.figures(others)
+    gains = {}
+    for margin in MARGINS:
+        ours = tuning.figures(states_of(answers, margin))
+        gains[margin] = min(ours[0] - theirs[0], ours[1] - theirs[1])
+    chosen = tuning.margin_over(answers, others)
+    assert gains[chosen] == max(gains.values())
+    assert len(set(gains.values())) > 3
+    assert chosen == min(margin for margin, gain in gains.items() if gain == gains[chosen])
 
 
 def test_a_segment_that_is_never_answered_is_infinitely_late():

@@ -18,7 +18,7 @@ from mien.models.temporal import opened  # noqa: E402
 from mien.training import temporal_export  # noqa: E402
 from mien.training.temporal import MOVING_AVERAGE, train_temporal  # noqa: E402
 from mien.training.temporal_batches import TrackAugmentation, joined  # noqa: E402
-from mien.training.temporal_networks import ARCHITECTURES  # noqa: E402
+from mien.training.temporal_networks import ARCHITECTURES, MEMBERS  # noqa: E402
 from mien.training.temporal_options import TemporalOptions  # noqa: E402
 
 C = len(EXPRESSIONS)
@@ -82,6 +82,21 @@ def test_what_a_run_leaves(model):
     assert card.average_window > 0
     assert 0 < card.threshold < 1
     assert set(card.data_sha256) == {"training", "held"}
+
+
+def test_members_learn_for_themselves_and_answer_together(data):
+    torch.manual_seed(0)
+    several = ARCHITECTURES["gru"](C).eval()
+    batch = joined(data[1].tracks)
+    given = batch.scores, batch.elapsed, batch.seen
+    each = several.each(*given)
+    assert len(each) == MEMBERS
+    assert not torch.allclose(each[0], each[1], atol=1e-3)
+    assert torch.allclose(several(*given), sum(each) / MEMBERS, atol=1e-5)
+    assert several.state == MEMBERS * several.members[0].state
+    each[0].sum().backward()
+    learnt = [any(p.grad is not None for p in member.parameters()) for member in several.members]
+    assert learnt == [True, False, False]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -46,9 +46,15 @@ def temporal(
         typer.Option(metavar="DIR", help="Folder of the recorded tracks, which runs can share; by default in --out."),
     ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the tracks, at most.", min=1)] = 40,
-    batch: Annotated[int, typer.Option(help="Tracks a step.", min=1)] = 16,
+    batch: Annotated[int, typer.Option(help="Tracks a step.", min=1)] = 32,
     learning_rate: Annotated[float, typer.Option(help="The highest.", min=1e-6, max=10)] = 4e-3,
     weight_decay: Annotated[float, typer.Option(help="Of all weights.", min=0, max=1)] = 0.05,
+    steady: Annotated[
+        float, typer.Option(help="Weight in the loss of answers that change between frames; 0: none.", min=0, max=10)
+    ] = 0.15,
+    evenness: Annotated[
+        float, typer.Option(help="0: all frames weigh alike in the loss; 1: all stretches.", min=0, max=1)
+    ] = 0.5,
     augment: Annotated[float, typer.Option(help="Strength of the changes to tracks; 0: none.", min=0, max=2)] = 1.0,
     patience: Annotated[
         int, typer.Option(help="Epochs without gain after which training stops; 0: never.", min=0)
@@ -77,7 +83,8 @@ def temporal(
 
     settings = TemporalOptions.checked(
         architecture=architecture, sequences=sequences, held_sequences=held_sequences, epochs=epochs, batch=batch,
-        learning_rate=learning_rate, weight_decay=weight_decay, augment=augment, patience=patience, seed=seed,
+        learning_rate=learning_rate, weight_decay=weight_decay, steady=steady, evenness=evenness, augment=augment,
+        patience=patience, seed=seed,
     )  # fmt: skip
     by = temporal_data.expressions(expression_model, threads=threads, device=device)
     with run_folder.held_folder(out):

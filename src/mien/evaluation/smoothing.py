@@ -18,7 +18,7 @@ from mien.types import FloatArray
 
 WINDOWS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
 """Seconds that are tried for moving averages."""
-MARGINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+MARGINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)
 """Hystereses that are tried."""
 KINDS: tuple[Kind, ...] = ("box", "exponential")
 
@@ -141,20 +141,39 @@ class Tuning:
         self._times = [track.times[known] for track, known in zip(tracks, self._known, strict=True)]
         self._segments = [segments(truth, times) for truth, times in zip(self._truth, self._times, strict=True)]
 
-    def quality(self, states: Sequence[Ints]) -> float:
-        """The mean of frame accuracy and segment F1 of answers, (T,) for each track."""
+    def figures(self, states: Sequence[Ints]) -> tuple[float, float]:
+        """Frame accuracy and segment F1 of answers, (T,) for each track."""
         said = [row[known] for row, known in zip(states, self._known, strict=True)]
         right = np.concatenate([a == b for a, b in zip(said, self._truth, strict=True)])
         found = [segments(row, times) for row, times in zip(said, self._times, strict=True)]
         hits = sum(len(matched(f, t)) for f, t in zip(found, self._segments, strict=True))
         of = segment_f1_of(*(np.array(n) for n in (hits, sum(map(len, found)), sum(map(len, self._segments)))))
-        return float(right.mean() + of) / 2
+        return float(right.mean()), float(of)
+
+    def quality(self, states: Sequence[Ints]) -> float:
+        """The mean of both `figures`."""
+        return sum(self.figures(states)) / 2
 
     def margin(self, answers: Sequence[FloatArray]) -> tuple[float, float]:
         """The hysteresis of the best quality of answers, (T, C) for each track, and that quality."""
         tried = [(self.quality(states_of(answers, margin)), margin) for margin in MARGINS]
         best, margin = max(tried, key=lambda pair: (pair[0], -pair[1]))
         return margin, best
+
+    def margin_over(self, answers: Sequence[FloatArray], others: Sequence[Ints]) -> float:
+        """The hysteresis with which answers are better than others in both figures: the smaller gain is the largest.
+
+        Args:
+            answers: (T, C) for each track.
+            others: (T,) for each track: what something else says that it shows.
+        """
+        theirs = self.figures(others)
+
+        def smaller_gain(margin: float) -> float:
+            ours = self.figures(states_of(answers, margin))
+            return min(our - their for our, their in zip(ours, theirs, strict=True))
+
+        return max(MARGINS, key=smaller_gain)
 
 
 def tuned_moving_average(data: TrackSet) -> MovingAverage:

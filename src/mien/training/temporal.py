@@ -15,7 +15,7 @@ from mien.datasets.base import NO_ANSWER
 from mien.datasets.tracks import TrackSet
 from mien.errors import DataError
 from mien.evaluation.calibration import fit_temperature
-from mien.evaluation.smoothing import Tuning, tuned_moving_average
+from mien.evaluation.smoothing import Tuning, probabilities_of, states_of, tuned_moving_average
 from mien.evaluation.temporal import TemporalReport, evaluate_temporal, to_markdown
 from mien.models.base import RuntimeOptions
 from mien.models.cards import embed_card, refuse_labels
@@ -27,7 +27,7 @@ from mien.training.fitting import LONGEST_NAME
 from mien.training.run_folder import MODEL
 from mien.training.temporal_export import export_temporal
 from mien.training.temporal_loop import TemporalTrainer, answers_of, logits_of
-from mien.training.temporal_networks import Temporal
+from mien.training.temporal_networks import Several
 from mien.training.temporal_options import TemporalOptions
 
 RESET_AFTER = 2.0
@@ -35,6 +35,7 @@ RESET_AFTER = 2.0
 MOVING_AVERAGE = "moving average"
 
 _UNCERTAIN_SHARE = 0.1
+_TUNED_ON = 1200  # tracks that choose the moving average: those held out, and of the others what there is room for
 _CHECKED_TRACKS = 8  # on which the exported graph is held against torch
 
 Progress = Callable[..., None]
@@ -77,7 +78,7 @@ def train_temporal(
 ) -> TrainedTemporal:
     """Train, calibrate, export and measure a network for expressions over time.
 
-    The moving average that it is compared with is tuned on the same tracks.
+    The moving average that it is compared with is tuned on the held-out tracks, and on some of the others.
 
     Args:
         training: to learn from.
@@ -124,7 +125,7 @@ def measured(data: bytes, tracks: TrackSet) -> TemporalReport:
 
 
 def _card(
-    network: Temporal,
+    network: Several,
     training: TrackSet,
     held: TrackSet,
     options: TemporalOptions,
@@ -135,12 +136,14 @@ def _card(
 ) -> TemporalCard:
     """What the network says of itself: temperature, threshold and margin are from held-out tracks.
 
-    The moving average has nothing to learn by heart: it is tuned on all of them, training and held out.
+    The moving average has nothing to learn by heart: it is tuned on tracks of training, too. The margin is the one with
+    which the smaller of both gains over it, in frames and in segments, is largest.
     """
     logits, truth = _known(network, held)
     temperature = round(fit_temperature(logits, truth), 4)
-    margin, _ = Tuning(held.tracks).margin(answers_of(network, held.tracks, temperature))
-    average = tuned_moving_average(replace(training, tracks=[*training.tracks, *held.tracks]))
+    average = tuned_moving_average(replace(held, tracks=[*held.tracks, *training.tracks][:_TUNED_ON]))
+    averaged = states_of(probabilities_of(average, held.tracks), average.margin)
+    margin = Tuning(held.tracks).margin_over(answers_of(network, held.tracks, temperature), averaged)
     return TemporalCard(
         name=name,
         task=TASK,
@@ -168,7 +171,7 @@ def _card(
     )
 
 
-def _known(network: Temporal, tracks: TrackSet) -> tuple[np.ndarray, np.ndarray]:
+def _known(network: Several, tracks: TrackSet) -> tuple[np.ndarray, np.ndarray]:
     """Logits and truth of all frames that have one."""
     truth = np.concatenate([track.truth for track in tracks.tracks])
     logits = np.concatenate(logits_of(network, tracks.tracks))

@@ -17,7 +17,7 @@ from mien.models.base import RuntimeOptions
 from mien.models.cards import embed_card
 from mien.models.temporal import TemporalCard, opened
 from mien.training.temporal_loop import answers_of
-from mien.training.temporal_networks import Temporal
+from mien.training.temporal_networks import Several
 from mien.types import FloatArray
 
 PARITY = 2e-3
@@ -29,7 +29,7 @@ _INPUTS, _OUTPUTS = ("scores", "elapsed", "seen", "states"), ("logits", "next_st
 class _OneFrame(nn.Module):
     """What is exported."""
 
-    def __init__(self, network: Temporal) -> None:
+    def __init__(self, network: Several) -> None:
         super().__init__()
         self.network = network
 
@@ -37,7 +37,7 @@ class _OneFrame(nn.Module):
         return self.network.step(scores, elapsed, seen, states)
 
 
-def export_temporal(network: Temporal, card: TemporalCard, tracks: Sequence[Track]) -> bytes:
+def export_temporal(network: Several, card: TemporalCard, tracks: Sequence[Track]) -> bytes:
     """Write a network as ONNX, with its card inside, and check that it answers frame by frame as it learnt to.
 
     Args:
@@ -65,7 +65,7 @@ def largest_difference(expected: Sequence[FloatArray], found: Sequence[FloatArra
     return max((float(np.abs(e - f).max()) for e, f in zip(expected, found, strict=True)), default=0.0)
 
 
-def _graph(network: Temporal) -> bytes:
+def _graph(network: Several) -> bytes:
     import onnx
 
     buffer = io.BytesIO()

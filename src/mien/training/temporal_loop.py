@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from mien.datasets.base import NO_ANSWER
 from mien.datasets.tracks import Track, TrackSet
@@ -22,7 +21,8 @@ from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.interrupts import interrupts_wait
 from mien.training.loop import CHECKPOINT, LOG, refuse_nothing_to_resume, write_log
 from mien.training.temporal_batches import TrackAugmentation, epoch_of, joined
-from mien.training.temporal_networks import ARCHITECTURES, Temporal
+from mien.training.temporal_losses import sequence_loss
+from mien.training.temporal_networks import ARCHITECTURES, Several
 from mien.training.temporal_options import TemporalOptions
 from mien.types import FloatArray
 
@@ -62,7 +62,7 @@ class TemporalTrainer:
 
     def run(
         self, *, progress: Progress | None = None, on_epoch: Callable[[Mapping[str, float]], None] | None = None
-    ) -> Temporal:
+    ) -> Several:
         """Train to the end, or until patience is lost.
 
         Args:
@@ -97,9 +97,10 @@ class TemporalTrainer:
         augment = TrackAugmentation(options.augment)
         for step, batch in enumerate(epoch_of(self._training.tracks, options.batch, augment, rng)):
             self._set_rate((epoch * per_epoch + step) / (options.epochs * per_epoch))
-            logits = self.network(batch.scores, batch.elapsed, batch.seen)
-            loss = functional.cross_entropy(logits.flatten(0, 1), batch.truth.flatten(), ignore_index=NO_ANSWER)
-            losses.append(self._take_step(loss))
+            said = self.network.each(batch.scores, batch.elapsed, batch.seen)
+            how = {"steady": options.steady, "evenness": options.evenness}
+            members = [sequence_loss(logits, batch.truth, **how) for logits in said]
+            losses.append(self._take_step(torch.stack(members).mean()))
         answers = answers_of(self.network, self._held.tracks)
         row = {
             "epoch": epoch + 1.0,
@@ -171,7 +172,7 @@ class TemporalTrainer:
 
 
 @torch.no_grad()
-def logits_of(network: Temporal, tracks: Sequence[Track]) -> list[FloatArray]:
+def logits_of(network: Several, tracks: Sequence[Track]) -> list[FloatArray]:
     """(T, C) float32 logits of each track, unchanged."""
     network.eval()
     out: list[FloatArray] = []
@@ -183,7 +184,7 @@ def logits_of(network: Temporal, tracks: Sequence[Track]) -> list[FloatArray]:
     return out
 
 
-def answers_of(network: Temporal, tracks: Sequence[Track], temperature: float = 1.0) -> list[FloatArray]:
+def answers_of(network: Several, tracks: Sequence[Track], temperature: float = 1.0) -> list[FloatArray]:
     """(T, C) float32 probabilities of each track."""
     found = logits_of(network, tracks)
     return [torch.from_numpy(logits / temperature).softmax(dim=-1).numpy() for logits in found]

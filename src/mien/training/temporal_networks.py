@@ -1,7 +1,7 @@
 """Networks that go over the frames of a track and remember: LSTM, GRU and a causal convolution.
 
 Each is written twice over the same weights: `forward` over whole tracks, to learn, and `step` over one frame, which is
-what is exported. Their difference is measured at export.
+what is exported. Their difference is measured at export. What is trained are three of a kind side by side (`Several`).
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Temporal(nn.Module):
 class Lstm(Temporal):
     """Long short-term memory (Hochreiter and Schmidhuber 1997); see `Temporal`."""
 
-    def __init__(self, classes: int, width: int = 48, dropout: float = 0.3) -> None:
+    def __init__(self, classes: int, width: int = 64, dropout: float = 0.4) -> None:
         super().__init__(classes, width, dropout)
         self.memory = nn.LSTM(self.inputs, width, batch_first=True)
 
@@ -144,7 +144,7 @@ class Lstm(Temporal):
 class Gru(Temporal):
     """Gated recurrent units (Cho et al. 2014); see `Temporal`."""
 
-    def __init__(self, classes: int, width: int = 56, dropout: float = 0.3) -> None:
+    def __init__(self, classes: int, width: int = 72, dropout: float = 0.4) -> None:
         super().__init__(classes, width, dropout)
         self.memory = nn.GRU(self.inputs, width, batch_first=True)
 
@@ -205,6 +205,43 @@ class Tcn(Temporal):
         return x, torch.cat(following, dim=1)
 
 
+class Several(nn.Module):
+    """Networks side by side that learn each for itself, and answer together: the mean of their logits.
+
+    Args:
+        members: one or more, of as many classes.
+    """
+
+    def __init__(self, *members: Temporal) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.classes = members[0].classes
+        self._states = [member.state for member in members]
+
+    @property
+    def state(self) -> int:
+        """S, numbers that are remembered of a track: those of all members."""
+        return sum(self._states)
+
+    def each(self, scores: Tensor, elapsed: Tensor, seen: Tensor) -> list[Tensor]:
+        """What each member answers: (B, T, C) logits."""
+        return [member(scores, elapsed, seen) for member in self.members]
+
+    def forward(self, scores: Tensor, elapsed: Tensor, seen: Tensor) -> Tensor:
+        """See `Temporal`."""
+        return _mean(self.each(scores, elapsed, seen))
+
+    def step(self, scores: Tensor, elapsed: Tensor, seen: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Temporal`."""
+        parts = torch.split(states, self._states, dim=1)
+        answers = [m.step(scores, elapsed, seen, part) for m, part in zip(self.members, parts, strict=True)]
+        return _mean([logits for logits, _ in answers]), torch.cat([kept for _, kept in answers], dim=1)
+
+
+def _mean(logits: list[Tensor]) -> Tensor:
+    return torch.stack(logits).mean(dim=0)
+
+
 def _logarithms(shares: Tensor) -> Tensor:
     """Of probabilities, (..., C), about their mean."""
     logs = shares.clamp(min=_LEAST).log()
@@ -217,5 +254,15 @@ def _gates(memory: nn.LSTM | nn.GRU, frame: Tensor, before: Tensor) -> tuple[Ten
     return functional.linear(frame, weights[0], weights[1]), functional.linear(before, weights[2], weights[3])
 
 
-ARCHITECTURES: Mapping[str, Callable[[int], Temporal]] = MappingProxyType({"lstm": Lstm, "gru": Gru, "tcn": Tcn})
+MEMBERS = 3
+"""Networks of one kind side by side."""
+
+
+def _several(kind: Callable[[int], Temporal]) -> Callable[[int], Several]:
+    return lambda classes: Several(*(kind(classes) for _ in range(MEMBERS)))
+
+
+ARCHITECTURES: Mapping[str, Callable[[int], Several]] = MappingProxyType(
+    {"lstm": _several(Lstm), "gru": _several(Gru), "tcn": _several(Tcn)}
+)
 """By name, from the number of classes."""

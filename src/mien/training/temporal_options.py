@@ -23,6 +23,8 @@ class TemporalOptions:
         learning_rate: the highest.
         weight_decay: of all weights.
         clip: largest norm of the gradient.
+        steady: weight of the part of the loss that keeps answers from changing between frames; see `sequence_loss`.
+        evenness: from 0, all frames weigh alike in the loss, to 1, all stretches of one expression.
         augment: strength of the changes to tracks; 0 for none.
         patience: epochs without a better figure on the held-out tracks after which training stops; 0 never stops.
         seed: of everything random.
@@ -32,10 +34,12 @@ class TemporalOptions:
     sequences: int = 1200
     held_sequences: int = 200
     epochs: int = 40
-    batch: int = 16
+    batch: int = 32
     learning_rate: float = 4e-3
     weight_decay: float = 0.05
     clip: float = 1.0
+    steady: float = 0.15
+    evenness: float = 0.5
     augment: float = 1.0
     patience: int = 12
     seed: int = 0
