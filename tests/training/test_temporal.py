@@ -22,7 +22,7 @@ from mien.training.temporal_networks import ARCHITECTURES, MEMBERS  # noqa: E402
 from mien.training.temporal_options import TemporalOptions  # noqa: E402
 
 C = len(EXPRESSIONS)
-SMALL = TemporalOptions(epochs=12, batch=8, learning_rate=1e-2, augment=0.3, patience=0)
+SMALL = TemporalOptions(epochs=8, batch=8, learning_rate=1e-2, augment=0.3, patience=0)
 SHA256 = {"mien-s": "0" * 64}
 
 
