@@ -31,7 +31,9 @@ from mien.ops.atomic import write_whole
 ARCHITECTURES = ("lstm", "gru", "tcn")
 ABOUT = {
     "name": SHIPPED,
-    "summary": "what a track shows over time, in eight expressions: three LSTMs side by side over the answers of mien-s",
+    "summary": (
+        "what a track shows over time, in eight expressions: three LSTMs side by side over the answers of mien-s"
+    ),
     "licence": "Apache-2.0 for the weights; FER2013's pictures are for research, FER+'s labels MIT",
     "commercial_use": False,
     "limits": (

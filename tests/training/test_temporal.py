@@ -46,7 +46,7 @@ def tracks(n, seed):
 
 @pytest.fixture(scope="module")
 def data():
-    return tracks(24, 0), tracks(8, 1)
+    return tracks(16, 0), tracks(6, 1)
 
 
 def run(folder, data, options=SMALL, **more):
@@ -171,7 +171,7 @@ def test_augmentation_keeps_tracks_whole(data):
     rng = np.random.default_rng(0)
     some = data[0].tracks
     for i in range(60):
-        track = TrackAugmentation()(some[i % 24], some[(7 * i) % 24], rng)
+        track = TrackAugmentation()(some[i % 16], some[(7 * i) % 16], rng)
         assert len(track) >= 3
         assert (np.diff(track.times) > 0).all()
         assert np.allclose(track.scores.sum(axis=1), 1, atol=1e-5)

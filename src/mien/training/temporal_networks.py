@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -234,7 +235,8 @@ class Several(nn.Module):
     def step(self, scores: Tensor, elapsed: Tensor, seen: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """See `Temporal`."""
         parts = torch.split(states, self._states, dim=1)
-        answers = [m.step(scores, elapsed, seen, part) for m, part in zip(self.members, parts, strict=True)]
+        members = cast("list[Temporal]", list(self.members))
+        answers = [m.step(scores, elapsed, seen, part) for m, part in zip(members, parts, strict=True)]
         return _mean([logits for logits, _ in answers]), torch.cat([kept for _, kept in answers], dim=1)
 
 
