@@ -126,7 +126,7 @@ async def ask(port: int, requests: Sequence[bytes], count: int, clients: int, *,
                 told.seconds.append(time.perf_counter() - began)
                 told.answers[which] = body
             else:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(1.0)  # as Retry-After says
         writer.close()
 
     began = time.perf_counter()
@@ -206,15 +206,13 @@ def overload(args: argparse.Namespace, files: Sequence[Path]) -> None:
     requests = requests_of([file.read_bytes() for file in files])
     with server() as (port, pid):
         calm = asyncio.run(ask(port, requests, 200, 8))
-        before = memory(pid)
-        told = asyncio.run(ask(port, requests, 10**9, 4 * 64, seconds=args.seconds))
-        during = memory(pid)
+        print(f"calm: {calm.rate:.1f}/s, p99 {calm.percentile(99):.0f} ms, {memory(pid):.0f} MB", flush=True)
+        for _ in range(args.rounds):
+            told = asyncio.run(ask(port, requests, 10**9, 4 * 64, seconds=args.seconds))
+            print(f"256 clients: {dict(told.statuses)}, {told.rate:.1f}/s, p99 {told.percentile(99):.0f} ms", end=", ")
+            print(f"{memory(pid):.0f} MB", flush=True)
         began = time.perf_counter()
         after = asyncio.run(ask(port, requests, 100, 8))
-        print(f"calm {calm.rate:.1f}/s, p99 {calm.percentile(99):.0f} ms, {before:.0f} MB")
-        print(
-            f"256 clients: {dict(told.statuses)}, {told.rate:.1f}/s, p99 {told.percentile(99):.0f} ms, {during:.0f} MB"
-        )
         print(f"then {after.rate:.1f}/s, {dict(after.statuses)}, {time.perf_counter() - began:.1f} s for 100")
 
 

@@ -125,13 +125,23 @@ class Engine:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._side, lambda: function(*args, **kwargs))
 
+    def check_room(self, size: int = 0) -> None:
+        """Refuse at once what would be refused anyway, before its body is read.
+
+        Args:
+            size: bytes of the encoded picture, where it is known.
+
+        Raises:
+            Problem: too much waits (429), or the server is stopping (503).
+        """
+        if self._closing:
+            raise Problem(503, "closing", "the server is stopping")
+        if len(self._waiting) >= self._limits.queue or self._bytes + size > self._limits.queue_bytes:
+            raise Problem(429, "busy", "too many pictures are waiting; try again in a second", _RETRY_AFTER)
+
     def _accept(self, asked: _Asked) -> None:
         with self._changed:
-            if self._closing:
-                raise Problem(503, "closing", "the server is stopping")
-            full = len(self._waiting) >= self._limits.queue
-            if full or self._bytes + len(asked.picture) > self._limits.queue_bytes:
-                raise Problem(429, "busy", "too many pictures are waiting; try again in a second", _RETRY_AFTER)
+            self.check_room(len(asked.picture))
             self._waiting.append(asked)
             self._hold(len(asked.picture))
             self._changed.notify()

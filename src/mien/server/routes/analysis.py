@@ -80,6 +80,7 @@ async def verify(
         context.engine.analyzer.embedder.threshold(fmr)
     except ModelError as error:  # a rate that is not there: said before any work
         raise Problem(422, "invalid", f"fmr: {error}") from error
+    context.engine.check_room()
     pictures = await read_pictures(request, context.settings.limits, "a", "b")
     if [picture.field for picture in pictures] != ["a", "b"]:
         raise Problem(422, "invalid", "two pictures are compared; send them as a and b")
@@ -139,6 +140,7 @@ def tasks_of(only: str) -> tuple[Task, ...]:
 
 async def _answered(request: Request, context: Context, answer: Callable[[Upload], Awaitable[Answer]]) -> JSONResponse:
     """The answer for a request's picture, or those for all of its pictures."""
+    context.engine.check_room()
     pictures = await read_pictures(request, context.settings.limits, "image")
     if len(pictures) == 1:
         return JSONResponse(await while_connected(request, answer(pictures[0])))
