@@ -4,6 +4,7 @@
     observing   frames and what the analyzer says of them, to what is judged
     levels      how far each action is done, beside the person's own baseline
     guards      what must hold all the time: frames flow, one face, the same face
+    loops       what is seen at rest does not come again, whatever noise is on it
     judge       the attempt as a state machine over time
     lockout     growing waits after failures
     session     one attempt from first frame to report

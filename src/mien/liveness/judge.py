@@ -21,6 +21,7 @@ import numpy as np
 from mien.liveness.challenge import Action, Challenge
 from mien.liveness.guards import Alike, Continuity, Flow, Guard, Limits, Motion, Passive, Repeats
 from mien.liveness.levels import Baseline, baseline_of, levels, turn_degrees
+from mien.liveness.loops import Loops
 from mien.liveness.observing import Look, Observation
 from mien.liveness.performing import Performance, Timing
 from mien.liveness.reasons import Reason
@@ -80,6 +81,8 @@ class Judge:
             Motion(chosen),
             Passive(chosen),
         )
+        self._loops = Loops(chosen)
+        self._resting = True  # as far as the frame before shows
         self._state: State = "baseline"
         self._reason: Reason | None = None
         self._step = 0
@@ -94,16 +97,15 @@ class Judge:
     @property
     def measures(self) -> Mapping[str, float]:
         """What was measured so far, for the report."""
-        guarded = {name: value for guard in self._guards for name, value in guard.measures.items()}
+        guarded = {name: value for guard in (*self._guards, self._loops) for name, value in guard.measures.items()}
         return {**guarded, **self._measures}
 
     def see(self, observation: Observation) -> Status:
         """Judge the next frame; after the end nothing changes any more."""
         if self._state == "done":
             return self._status()
-        for guard in self._guards:
-            if (reason := guard.see(observation)) is not None:
-                return self._end(reason)
+        if (reason := self._guard(observation)) is not None:
+            return self._end(reason)
         time = observation.time
         if self._started is None:
             self._started = self._entered = time
@@ -114,6 +116,12 @@ class Judge:
         if observation.look is not None:
             self._go_on(time, observation.look, self._rest)
         return self._status()
+
+    def _guard(self, observation: Observation) -> Reason | None:
+        for guard in self._guards:
+            if (reason := guard.see(observation)) is not None:
+                return reason
+        return self._loops.see(observation, resting=self._resting)
 
     # Before the first action
 
@@ -143,12 +151,13 @@ class Judge:
 
     def _go_on(self, time: float, look: Look, rest: Baseline) -> None:
         now = levels(look, rest, mirrored=self._mirrored)
+        self._resting = max(abs(level) for level in now.values()) < self._timing.resting
         if self._state == "rest":
             self._pause(time, now)
         elif self._state == "asked":
             self._ask(time, now)
         elif self._state in ("back", "closing"):
-            self._return(time, now)
+            self._return(time)
 
     def _pause(self, time: float, now: Mapping[Action, float]) -> None:
         assert self._performance is not None  # noqa: S101
@@ -167,9 +176,8 @@ class Judge:
             self._step += 1
             self._enter("back", time)
 
-    def _return(self, time: float, now: Mapping[Action, float]) -> None:
-        resting = max(abs(level) for level in now.values()) < self._timing.resting
-        self._rested = (time if self._rested is None else self._rested) if resting else None
+    def _return(self, time: float) -> None:
+        self._rested = (time if self._rested is None else self._rested) if self._resting else None
         if self._rested is not None and time - self._rested >= self._timing.rest:
             if self._state == "closing":
                 self._end("accepted")
