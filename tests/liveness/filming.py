@@ -160,7 +160,7 @@ def on_screen(pictures: Sequence[Image], room: Image, random: np.random.Generato
 LOOPS = ("noise-short", "noise-long", "jpeg-short", "jpeg-long", "screen", "hand")
 
 
-def film_loops(pictures: Sequence[Image], room: Image, seed: int, *, seconds: float = 9.0) -> Films:
+def film_loops(pictures: Sequence[Image], room: Image, seed: int, *, seconds: float = 7.0) -> Films:
     """A piece of a film, again and again, no frame of it twice the same.
 
     With noise of its own on each; compressed again, each at another quality; on a screen that stands; in a hand.

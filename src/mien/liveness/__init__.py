@@ -7,7 +7,10 @@
     loops       what is seen at rest does not come again, whatever noise is on it
     judge       the attempt as a state machine over time
     lockout     growing waits after failures
+    agreement   who withdrew their consent, or whose time is over, is not recognised
     session     one attempt from first frame to report
+    replays     frames of earlier attempts do not come again
+    remote      an attempt whose frames come from elsewhere, for servers
 
 What it stops and what it cannot: docs/liveness.md.
 """

@@ -26,7 +26,7 @@ from mien.liveness.observing import Look, Observation
 from mien.liveness.performing import Performance, Timing
 from mien.liveness.reasons import Reason
 
-__all__ = ["Judge", "Status"]
+__all__ = ["Judge", "State", "Status"]
 
 State = Literal["baseline", "rest", "asked", "back", "closing", "done"]
 
@@ -59,6 +59,7 @@ class Judge:
         limits: of the guards.
         timing: of the actions.
         mirrored: whether the camera gives mirrored pictures.
+        more: guards beside those that are always there.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Judge:
         limits: Limits | None = None,
         timing: Timing | None = None,
         mirrored: bool = False,
+        more: Sequence[Guard] = (),
     ) -> None:
         self._challenge = challenge
         self._timing = timing or Timing()
@@ -80,6 +82,7 @@ class Judge:
             Continuity(chosen, alike),
             Motion(chosen),
             Passive(chosen),
+            *more,
         )
         self._loops = Loops(chosen)
         self._resting = True  # as far as the frame before shows
@@ -97,8 +100,8 @@ class Judge:
     @property
     def measures(self) -> Mapping[str, float]:
         """What was measured so far, for the report."""
-        guarded = {name: value for guard in (*self._guards, self._loops) for name, value in guard.measures.items()}
-        return {**guarded, **self._measures}
+        guarded = {name: value for guard in self._guards for name, value in guard.measures.items()}
+        return {**guarded, **self._loops.measures, **self._measures}
 
     def see(self, observation: Observation) -> Status:
         """Judge the next frame; after the end nothing changes any more."""

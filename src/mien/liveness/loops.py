@@ -1,10 +1,10 @@
 """Does what the camera sees at rest come again? A short film in a loop, though every frame has noise of its own.
 
-Copies with fresh noise are no doubles, frame by frame: they differ by as much as two frames of somebody who holds still.
-What comes again is the *motion*. The last 1.5 seconds of it are compared with every earlier stretch as long: their
-difference, over time, is noise alone for a loop, which is another in each frame, and something smooth for whoever lives,
-since the sway of a head, however small, does not repeat. Smooth from noise is told by the covariance of a signal with
-itself 0.15 seconds later: noise that is new in each frame has no part in it, however much of it was added.
+Copies with fresh noise are no doubles, frame by frame: they differ by as much as two frames of somebody who holds
+still. What comes again is the *motion*. The last 1.5 seconds of it are compared with every earlier stretch as long:
+their difference, over time, is noise alone for a loop, which is another in each frame, and something smooth for whoever
+lives, since the sway of a head, however small, does not repeat. Smooth from noise is told by the covariance of a signal
+with itself 0.15 seconds later: noise that is new in each frame has no part in it, however much of it was added.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ _CELLS = 16
 _APART = 3  # points: see the covariance above
 _LEAST_LAG = 10  # points: what is nearer is the same motion still going on
 _LEAST_MOTION = 0.15  # of the variance: with less of it what is left unexplained cannot be told
+_WIDE = 0.4  # part of the cells that have to move so much: eyelids and a screen in the background do not
 _EVERY = 4  # points from one comparison to the next
 _MOST = 1600  # points that are remembered: longer than an attempt
 _LONGEST_GAP = 1.0  # seconds
 
 
 def point_of(thumb: FloatArray) -> FloatArray:
-    """A thumbnail without light, contrast, and the mean of each row and column, in which lamps flicker.
+    """A thumbnail without what lamps do that flicker: light, the level of each row and column, and contrast.
 
     Args:
         thumb: (32, 32) grey levels.
@@ -45,9 +46,8 @@ def point_of(thumb: FloatArray) -> FloatArray:
         (256,) float32.
     """
     small = cv2.resize(np.asarray(thumb, dtype=np.float32), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
-    plain = (small - small.mean()) / (small.std() + 4.0)
-    plain = plain - plain.mean(axis=0, keepdims=True) - plain.mean(axis=1, keepdims=True)
-    return np.asarray(plain.ravel(), dtype=np.float32)
+    plain = small - small.mean(axis=0, keepdims=True) - small.mean(axis=1, keepdims=True) + small.mean()
+    return np.asarray((plain / (plain.std() + 0.5)).ravel(), dtype=np.float32)
 
 
 def unexplained(points: FloatArray, usable: npt.NDArray[np.bool_]) -> tuple[float, float]:
@@ -72,8 +72,9 @@ def unexplained(points: FloatArray, usable: npt.NDArray[np.bool_]) -> tuple[floa
     last = points[-WINDOW:]
     scaled = (points - last.mean(axis=0)) / (last.std(axis=0) + 1e-6)
     now = scaled[-WINDOW:]
-    motion = float((now[_APART:] * now[:-_APART]).sum())
-    if not len(starts) or not motion > _LEAST_MOTION * float((now * now).sum()):
+    by_cell = (now[_APART:] * now[:-_APART]).mean(axis=0)
+    motion = float(by_cell.sum()) * (WINDOW - _APART)
+    if not len(starts) or not np.quantile(by_cell, 1 - _WIDE) > _LEAST_MOTION:
         return np.inf, 0.0
     left = _covariance_of_difference(scaled, now, starts, motion) / motion
     best = int(left.argmin())
@@ -109,6 +110,8 @@ class Loops:
 
     def see(self, observation: Observation, *, resting: bool) -> Reason | None:
         """The next frame, and whether the face is at rest; the reason for which the attempt ends here, or None."""
+        if self._limits.loop == -np.inf:
+            return None  # switched off
         before, point = self._last, point_of(observation.thumb)
         self._last = observation.time, point
         if before is None or not 0 < observation.time - before[0] < _LONGEST_GAP:
@@ -139,5 +142,5 @@ class Loops:
 
     @property
     def measures(self) -> Mapping[str, float]:
-        """What the most alike earlier motion left unexplained (-1: there was nothing to compare); its lag in seconds."""
-        return {"loop": max(self._least, -1.0) if np.isfinite(self._least) else -1.0, "loop_lag": self._lag}
+        """What the most alike earlier motion left unexplained, and its lag in seconds; 9: nothing was compared."""
+        return {"loop": float(np.clip(self._least, -9.0, 9.0)), "loop_lag": self._lag}
