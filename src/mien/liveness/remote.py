@@ -101,6 +101,7 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
+    index: int
     time: float
     image: ImageArray
 
@@ -229,7 +230,7 @@ class RemoteSession:
     def _judge(self, image: ImageArray, arrived: float) -> None:
         self._judged = arrived
         try:
-            self._status = self._session.feed(_Frame(arrived - self._opened, shrunk(image, _LONGEST)))
+            self._status = self._session.feed(_Frame(self._sent, arrived - self._opened, shrunk(image, _LONGEST)))
         except BaseException:
             self._end("cancelled")
             raise
