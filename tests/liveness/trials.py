@@ -269,8 +269,6 @@ ATTACKS: Mapping[str, Callable[..., Script]] = {
     "replay, first right": _guessed,
     "frozen frames": _frozen,
     "looped frames": _looped,
-    "looped frames, noise on each": _noisy_loop("noise-short", "noise-long"),
-    "looped frames, each compressed": _noisy_loop("jpeg-short", "jpeg-long"),
     "dropped frames": _dropped,
     "taken over": _taken_over,
     "somebody else": _somebody_else,
@@ -281,10 +279,13 @@ HARD: Mapping[str, Callable[..., Script]] = {
     "album faded": _printed("album-fade"),
     "replay, same order": _repeated,
     "screen, every action": _library,
+    "loop, noise on each frame": _noisy_loop("noise-short", "noise-long"),
+    "loop, each frame compressed": _noisy_loop("jpeg-short", "jpeg-long"),
     "loop on a screen that stands": _noisy_loop("screen"),
     "loop on a screen in a hand": _noisy_loop("hand"),
 }
-"""Those for which an attacker has a picture or a film of the person doing whatever is asked."""
+"""Those that are not all refused: an attacker has a picture or a film of the person doing whatever is asked, or puts a
+loop before it in which no frame is like another."""
 
 
 @cache

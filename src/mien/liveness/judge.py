@@ -85,7 +85,7 @@ class Judge:
             *more,
         )
         self._loops = Loops(chosen)
-        self._resting = True  # as far as the frame before shows
+        self._resting = True  # at the frame before
         self._state: State = "baseline"
         self._reason: Reason | None = None
         self._step = 0
@@ -154,13 +154,13 @@ class Judge:
 
     def _go_on(self, time: float, look: Look, rest: Baseline) -> None:
         now = levels(look, rest, mirrored=self._mirrored)
-        self._resting = max(abs(level) for level in now.values()) < self._timing.resting
+        self._resting = not self._acting(now)
         if self._state == "rest":
             self._pause(time, now)
         elif self._state == "asked":
             self._ask(time, now)
         elif self._state in ("back", "closing"):
-            self._return(time)
+            self._return(time, now)
 
     def _pause(self, time: float, now: Mapping[Action, float]) -> None:
         assert self._performance is not None  # noqa: S101
@@ -179,8 +179,9 @@ class Judge:
             self._step += 1
             self._enter("back", time)
 
-    def _return(self, time: float) -> None:
-        self._rested = (time if self._rested is None else self._rested) if self._resting else None
+    def _return(self, time: float, now: Mapping[Action, float]) -> None:
+        resting = max(abs(level) for level in now.values()) < self._timing.resting
+        self._rested = (time if self._rested is None else self._rested) if resting else None
         if self._rested is not None and time - self._rested >= self._timing.rest:
             if self._state == "closing":
                 self._end("accepted")
@@ -190,6 +191,11 @@ class Judge:
                 self._enter("rest", time)
         elif time - self._entered > self._timing.back:
             self._end("no-rest")
+
+    def _acting(self, now: Mapping[Action, float]) -> bool:
+        """Whether what was asked is being done, or undone."""
+        asked = self._state == "asked" and abs(now[self._challenge.actions[self._step]]) >= self._timing.begun
+        return asked or self._state == "back"
 
     def _ask_at(self) -> float:
         if self._challenge.asked is not None:
