@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -159,3 +161,20 @@ def test_recordings_are_asked_when_they_were():
 
     assert play(asked, watched)[0].reason == "accepted"
     assert min(time for time, action in seen if action) == pytest.approx(3.0, abs=2 / RATE)
+
+
+def test_memory_is_bounded():
+    """Of a puppet that is never at rest, so that nothing is asked; what is kept has limits of its own, besides."""
+
+    def waits(puppet, status, time):
+        do(puppet, None, 0)
+        puppet.happiness = 0.9
+
+    tracemalloc.start()
+    try:
+        status, _ = play(TURNED, waits, seconds=15.0, timing=Timing(whole=12.0))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert status.reason == "too-long"
+    assert peak < 16e6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -13,6 +14,7 @@ from mien.liveness.agreement import NotAgreedError
 from mien.liveness.audit import audit_path
 from mien.liveness.challenge import recorded
 from mien.liveness.lockout import FREE, LockedError, Lockout
+from mien.liveness.replays import FrameMemory
 from mien.liveness.verifying import Probe, best_probes, verify
 from tests.liveness.acting import Face, Shown, camera
 from tests.liveness.staging import Alive, Frame
@@ -123,6 +125,7 @@ def test_nobody_is_let_in_who_cannot_be_noted(door):
     with pytest.raises(LivenessError, match="nobody is let in"):
         begin_and_end()
     assert not session.report.accepted
+    assert session.feed(black(0.1)).reason == "cancelled"
 
 
 def test_people_that_there_are_not(door):
@@ -174,15 +177,36 @@ def test_who_withdraws_while_they_stand_there_is_not_let_in(door, gone, actor):
     assert report.verdict is None
 
 
-def test_an_attempt_can_be_ended_but_not_won_without_frames(door):
-    with door() as session:
-        with pytest.raises(ValueError, match="only frames"):
-            session.end("accepted")
-        assert session.end("too-long").reason == "too-long"
-        assert session.end("stream").reason == "too-long"
-    assert session.report.reason == "too-long"
-    with pytest.raises(LivenessError, match="with"):
-        door().end("cancelled")
+def test_frames_of_an_earlier_attempt_are_refused(door, actor):
+    """Somebody kept what was sent when the door opened, and sends it again."""
+    memory, random = FrameMemory(), np.random.default_rng(0)
+    film = [Frame(k, k / 10, actor.render(Face(dx=k / 5), random)) for k in range(6)]
+
+    def sent():
+        with door(memory=memory) as session:
+            for frame in film:
+                door.now = frame.time
+                status = session.feed(frame)
+        return status, session.report
+
+    assert sent()[0].state == "baseline"
+    status, report = sent()
+    assert status.reason == report.reason == "stream"
+    assert report.measures["replayed"] == 3
+
+
+def test_an_attempt_may_go_from_thread_to_thread(door):
+    random = np.random.default_rng(0)
+    session = door(clock=lambda: 0.0)
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        one.submit(session.__enter__).result()
+        for k in range(6):
+            frame = Frame(k, k / 10, random.integers(0, 9, (64, 64, 3), np.uint8))
+            assert (one, other)[k % 2].submit(session.feed, frame).result().state == "baseline"
+        other.submit(session.__exit__, None, None, None).result()
+    assert session.report.reason == "cancelled"
+    with door():  # its lock was given back
+        pass
 
 
 def test_what_is_asked_can_be_chosen(door):

@@ -10,7 +10,6 @@
     agreement   who withdrew their consent, or whose time is over, is not recognised
     session     one attempt from first frame to report
     replays     frames of earlier attempts do not come again
-    remote      an attempt whose frames come from elsewhere, for servers
 
 What it stops and what it cannot: docs/liveness.md.
 """

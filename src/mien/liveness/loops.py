@@ -1,10 +1,10 @@
 """Does what the camera sees at rest come again? A short film in a loop, though every frame has noise of its own.
 
 Copies with fresh noise are no doubles, frame by frame: they differ by as much as two frames of somebody who holds
-still. What comes again is the *motion*. The last second of it is compared with every earlier one: their difference, over
-time, is noise alone for a loop, which is another in each frame, and something smooth for whoever lives, since the sway of
-a head, however small, does not repeat. Smooth is told from noise by the covariance of a signal with itself 0.15 seconds
-later: noise that is new in each frame has no part in it, however much of it was added.
+still. What comes again is the *motion*. The last second of it is compared with every earlier one: their difference,
+over time, is noise alone for a loop, which is another in each frame, and something smooth for whoever lives, since the
+sway of a head, however small, does not repeat. Smooth is told from noise by the covariance of a signal with itself 0.15
+seconds later: noise that is new in each frame has no part in it, however much of it was added.
 """
 
 from __future__ import annotations

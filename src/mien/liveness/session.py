@@ -265,24 +265,6 @@ class Session:
             self._finish(status.reason)
         return self._trial.status
 
-    def end(self, reason: Reason) -> Status:
-        """End the attempt without an answer, as refused; nothing changes where it has ended.
-
-        Args:
-            reason: why; never "accepted".
-
-        Raises:
-            LivenessError: outside of the `with` block, or the audit line cannot be written.
-            ValueError: a reason that lets in.
-        """
-        if not self._entered:
-            raise LivenessError("use a session in a `with` block")
-        if reason == "accepted":
-            raise ValueError("only frames let somebody in")
-        if self._report is None:
-            self._finish(reason)
-        return self._trial.status
-
     def _in_pace(self, time: float) -> bool:
         """Whether frames come as time passes: a file that is read at once is no camera."""
         now = self._clock()
