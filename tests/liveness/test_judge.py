@@ -141,6 +141,17 @@ def test_somebody_who_never_comes_to_rest_again():
     assert play(asking("smile", "turn-left"), stays)[0].reason == "no-rest"
 
 
+def test_who_is_more_at_rest_than_in_the_beginning_is_at_rest():
+    """A mouth that was a little open while the baseline was found."""
+    obedient = Obedient()
+
+    def relaxes(puppet, status, time):
+        obedient(puppet, status, time)
+        puppet.mouth = max(puppet.mouth, 0.3) if time < 1.2 else puppet.mouth
+
+    assert play(asking("smile", "turn-left"), relaxes)[0].reason == "accepted"
+
+
 def test_an_attempt_does_not_last_for_ever():
     slow = Timing(whole=3.0)
     assert play(TURNED, Obedient(), timing=slow)[0].reason == "too-long"

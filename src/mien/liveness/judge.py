@@ -180,7 +180,8 @@ class Judge:
             self._enter("back", time)
 
     def _return(self, time: float, now: Mapping[Action, float]) -> None:
-        resting = max(abs(level) for level in now.values()) < self._timing.resting
+        # below 0 is not an action: a mouth more surely closed than before; turns have a level for each side
+        resting = max(now.values()) < self._timing.resting
         self._rested = (time if self._rested is None else self._rested) if resting else None
         if self._rested is not None and time - self._rested >= self._timing.rest:
             if self._state == "closing":
