@@ -33,7 +33,7 @@ def test_who_may_be_recognised(who, said):
 
 def test_it_is_said_plainly():
     check_agreement(person(expires=datetime.now(UTC) + timedelta(hours=1)))
-    with pytest.raises(NotAgreedError, match="was withdrawn; nothing was looked at") as caught:
+    with pytest.raises(NotAgreedError, match="withdrew their consent") as caught:
         check_agreement(person(consent_at=NOW))
     assert caught.value.reason == "withdrawn"
     with pytest.raises(NotAgreedError, match="may be kept is over") as caught:

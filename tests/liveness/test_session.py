@@ -146,7 +146,7 @@ def test_who_withdrew_their_consent_is_refused_before_anything(door, gone):
     door(gone)
     door.gallery.consent(gone, None)
     for options in ({}, {"challenge": recorded(["smile"])}):
-        with pytest.raises(NotAgreedError, match="withdrawn"):
+        with pytest.raises(NotAgreedError, match="withdrew"):
             door(gone, **options)
     assert not audit_path(door.folder).exists()
     assert Lockout(door.gallery.info.id, door.gallery.person(gone).id, folder=door.folder).wait().failures == 0

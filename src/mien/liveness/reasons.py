@@ -58,12 +58,12 @@ SENTENCES: Mapping[Reason, Mapping[Language, str]] = {
     "cancelled": {"en": "Ended before it was done.", "zh": "未完成即结束。"},
     "locked": {"en": "Too many failed attempts; wait.", "zh": "失败次数过多；请稍候。"},
     "withdrawn": {
-        "en": "Consent to being recognised was withdrawn; nothing was looked at. Use the other way in.",
-        "zh": "已撤回人脸识别的同意；未查看任何画面。请使用其他方式进入。",
+        "en": "This person withdrew their consent to be recognised; use another way in.",
+        "zh": "此人已撤回对人脸识别的同意；请使用其他方式进入。",
     },
     "expired": {
-        "en": "The time for which this face may be kept is over; nothing was looked at. Use the other way in.",
-        "zh": "人脸信息的保存期限已过；未查看任何画面。请使用其他方式进入。",
+        "en": "The time for which this face may be kept is over; use another way in.",
+        "zh": "此人脸信息的保存期限已过；请使用其他方式进入。",
     },
     "rehearsal": {
         "en": "A recording never unlocks anything; this was a rehearsal.",
