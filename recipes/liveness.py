@@ -175,9 +175,11 @@ def _attacks(actor: Actor, smiling: Any, n: int, people: list[Path]) -> Any:
     prints = filming.Prints(actor, smiling, room)
     yield from filming.film_attacks(prints, 1000 + n)
     random = np.random.default_rng(2000 + n)
-    for name, pictures in filming.film_person(actor, n):
+    alive = dict(filming.film_person(actor, n))
+    for name, pictures in alive.items():
         yield f"screen/{name}", filming.on_screen(pictures[:40], room, random)
     yield from filming.film_album(prints, 3000 + n)
+    yield from filming.film_loops(alive["idle"], room, 4000 + n)
 
 
 def _watch(watcher: Any, folder: Path, name: str, pictures: Any) -> None:

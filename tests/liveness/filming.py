@@ -29,7 +29,7 @@ def manner(random: np.random.Generator) -> Manner:
     return Manner(rise, hold, fall, random.uniform(0.95, 1.15))
 
 
-def film_person(actor: Actor, seed: int, *, idle: float = 6.0) -> Films:
+def film_person(actor: Actor, seed: int, *, idle: float = 16.0) -> Films:
     """A living person: `idle`, and one clip for each action; sensor noise and sway."""
     random = np.random.default_rng(seed)
     nature = Nature(seed)
@@ -155,6 +155,42 @@ def on_screen(pictures: Sequence[Image], room: Image, random: np.random.Generato
     """A film shown on a screen and filmed again."""
     shown = Shown(room, screen=True, size=size)
     return [camera(shown(picture), random) for picture in pictures]
+
+
+LOOPS = ("noise-short", "noise-long", "jpeg-short", "jpeg-long", "screen", "hand")
+
+
+def film_loops(pictures: Sequence[Image], room: Image, seed: int, *, seconds: float = 7.0) -> Films:
+    """A piece of a film, again and again, no frame of it twice the same.
+
+    With noise of its own on each; compressed again, each at another quality; on a screen that stands; in a hand.
+    """
+    random = np.random.default_rng(seed)
+    for name in LOOPS:
+        longest = 1.25 if name.endswith("short") else 3.0
+        length = int(random.uniform(0.75 if longest < 2 else 1.25, longest) * RATE)
+        start = int(random.integers(len(pictures) - length))
+        piece = list(pictures[start : start + length]) * int(np.ceil(seconds * RATE / length))
+        yield f"loop/{name}", list(_copies(piece, name, room, random))
+
+
+def _copies(piece: Sequence[Image], name: str, room: Image, random: np.random.Generator) -> Iterator[Image]:
+    shown, tremor = Shown(room, screen=True), _tremor(random)
+    for k, picture in enumerate(piece):
+        if name.startswith("noise"):
+            yield camera(picture.astype(np.float64), random, 4.0)
+        elif name.startswith("jpeg"):
+            yield compressed(picture, int(random.integers(40, 90)))
+        else:
+            sway = tremor(Face(), k / RATE, blinks=False)
+            how = {"move": (sway.dx, sway.dy), "angle": 0.2 * sway.yaw} if name == "hand" else {}
+            yield camera(shown(picture, **how), random)
+
+
+def compressed(picture: Image, quality: int) -> Image:
+    """A picture after JPEG."""
+    _, file = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.ascontiguousarray(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1])
 
 
 # What the networks see

@@ -53,7 +53,8 @@ class Puppet:
         )
         turned = min(abs(self.yaw) / 60, 1.0)
         patch = (_PATCH * (1 - turned) + _OTHER * turned + self.random.normal(0, 0.05, (16, 16))).astype(np.float32)
-        thumb = 128 + 10 * np.sin(np.arange(1024) + time).reshape(32, 32) + self.random.normal(0, 0.3, (32, 32))
+        waves = np.sin(np.arange(1024) * (1 + time / 300) + time).reshape(32, 32)  # which never come again
+        thumb = 128 + 10 * waves + self.random.normal(0, 0.3, (32, 32))
         look = Look(
             self.track, points, self.yaw, 0.0, 0.0, self.happiness, self.eyes, self.mouth, self.quality, self.advice,
             patch, self.embedding,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from mien import FaceAnalyzer, Gallery, load_image
 from mien.liveness.lockout import FREE, Lockout
+from mien.liveness.reasons import SENTENCES
 
 pytest.importorskip("av")
 
@@ -102,6 +104,38 @@ def test_who_fails_three_times_waits(door, unlock, tmp_path):
     told = json.loads(done.stdout)
     assert told["reason"] == "locked"
     assert 0 < told["wait"] <= 30
+
+
+@pytest.fixture
+def unwilling(door):
+    """Somebody else with the same face, who withdrew their consent, or whose time is over."""
+    with Gallery.open(door / "people.db") as gallery:
+        [face] = gallery.faces(gallery.person("Grace").id)
+        gallery.enrol("Ada", gallery.vectors([face.id]))
+
+        def becomes(reason):
+            if reason == "withdrawn":
+                gallery.consent("Ada", None)
+            else:
+                gallery.expire("Ada", datetime.now(UTC) - timedelta(days=1))
+
+        yield becomes
+        gallery.remove("Ada")
+
+
+@pytest.mark.parametrize("reason", ["withdrawn", "expired"])
+def test_who_may_not_be_recognised_is_refused_before_the_camera_is_opened(door, mien, tmp_path, unwilling, reason):
+    """There is no camera here: whoever gets so far gets exit code 2."""
+    unwilling(reason)
+    form = ["--json"] if reason == "withdrawn" else []
+    done = mien("unlock", "Ada", "--gallery", door / "people.db", "--threads", 1, *form, MIEN_STATE=str(tmp_path))
+    assert done.returncode == 1, done.stderr
+    assert not (tmp_path / "unlock").exists()  # no attempt, no failure
+    if form:
+        told = json.loads(done.stdout)
+        assert told == {"schema": 1, "accepted": False, "reason": reason, "text": dict(SENTENCES["withdrawn"])}
+    else:
+        assert done.stdout.decode().strip() == "  ".join(SENTENCES["expired"].values())
 
 
 def test_a_file_that_is_no_video(door, unlock):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,6 +141,17 @@ def test_somebody_who_never_comes_to_rest_again():
     assert play(asking("smile", "turn-left"), stays)[0].reason == "no-rest"
 
 
+def test_who_is_more_at_rest_than_in_the_beginning_is_at_rest():
+    """A mouth that was a little open while the baseline was found."""
+    obedient = Obedient()
+
+    def relaxes(puppet, status, time):
+        obedient(puppet, status, time)
+        puppet.mouth = max(puppet.mouth, 0.3) if time < 1.2 else puppet.mouth
+
+    assert play(asking("smile", "turn-left"), relaxes)[0].reason == "accepted"
+
+
 def test_an_attempt_does_not_last_for_ever():
     slow = Timing(whole=3.0)
     assert play(TURNED, Obedient(), timing=slow)[0].reason == "too-long"
@@ -159,3 +172,20 @@ def test_recordings_are_asked_when_they_were():
 
     assert play(asked, watched)[0].reason == "accepted"
     assert min(time for time, action in seen if action) == pytest.approx(3.0, abs=2 / RATE)
+
+
+def test_memory_is_bounded():
+    """Of a puppet that is never at rest, so that nothing is asked; what is kept has limits of its own, besides."""
+
+    def waits(puppet, status, time):
+        do(puppet, None, 0)
+        puppet.happiness = 0.9
+
+    tracemalloc.start()
+    try:
+        status, _ = play(TURNED, waits, seconds=15.0, timing=Timing(whole=12.0))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert status.reason == "too-long"
+    assert peak < 16e6

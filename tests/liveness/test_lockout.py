@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import pairwise
 
 import pytest
@@ -136,3 +138,14 @@ def test_a_line_that_cannot_be_written(tmp_path):
     audit_path(tmp_path).mkdir(parents=True)
     with pytest.raises(LivenessError, match="nobody is let in"):
         add_line({}, tmp_path)
+
+
+def test_an_attempt_may_begin_in_one_thread_and_end_in_another(lockout):
+    stack = ExitStack()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(stack.enter_context, lockout().attempt()).result()
+    with pytest.raises(LockedError, match="under way"), lockout().attempt():
+        pytest.fail("began")
+    stack.close()
+    fail(lockout)
+    assert lockout().wait().failures == 2

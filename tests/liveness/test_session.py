@@ -3,74 +3,21 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
-from mien import FaceAnalyzer, Gallery, load_image
 from mien.errors import GalleryError, LivenessError
+from mien.liveness.agreement import NotAgreedError
 from mien.liveness.audit import audit_path
 from mien.liveness.challenge import recorded
 from mien.liveness.lockout import FREE, LockedError, Lockout
-from mien.liveness.observing import TASKS
-from mien.liveness.session import Session, limits_for, seeing_with
+from mien.liveness.replays import FrameMemory
 from mien.liveness.verifying import Probe, best_probes, verify
-from tests.liveness.acting import Actor, Face, Shown, camera
-from tests.liveness.staging import Alive, Frame, stage
-
-
-@pytest.fixture(scope="module")
-def seer():
-    return FaceAnalyzer(only=TASKS, size=256, threads=1).load()
-
-
-@pytest.fixture(scope="module")
-def actor(seer, portrait):
-    image = load_image(portrait)
-    return Actor(image, seer(image).landmarks[0])
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory, seer, portrait, astronaut):
-    with Gallery.open(tmp_path_factory.mktemp("door") / "people.db") as gallery:
-        for name, photo in (("Grace", portrait), ("Eileen", astronaut)):
-            gallery.enrol(name, seer(photo).largest())
-        yield gallery
-
-
-class Door:
-    """Makes sessions whose clock is that of their frames."""
-
-    def __init__(self, gallery, seer, folder):
-        self.gallery, self.seer, self.folder, self.now = gallery, seer, folder, 0.0
-
-    def __call__(self, who="Grace", **options):
-        return Session(
-            self.gallery,
-            who,
-            seeing_with(self.seer),
-            alike=lambda a, b: float(self.seer.embedder.similarity(a, b)),
-            limits=limits_for(self.seer.embedder),
-            folder=self.folder,
-            **{"clock": lambda: self.now} | options,
-        )
-
-    def play(self, scene, who="Grace", **options):
-        def watched(status, time):
-            self.now = time
-            return scene(status, time)
-
-        with self(who, **options) as session:
-            stage(session, watched)
-        return session
-
-    def lines(self):
-        return [json.loads(line) for line in audit_path(self.folder).read_text().splitlines()]
-
-
-@pytest.fixture
-def door(people, seer, tmp_path):
-    return Door(people, seer, tmp_path)
+from tests.liveness.acting import Face, Shown, camera
+from tests.liveness.staging import Alive, Frame
 
 
 @pytest.mark.slow
@@ -178,11 +125,88 @@ def test_nobody_is_let_in_who_cannot_be_noted(door):
     with pytest.raises(LivenessError, match="nobody is let in"):
         begin_and_end()
     assert not session.report.accepted
+    assert session.feed(black(0.1)).reason == "cancelled"
 
 
 def test_people_that_there_are_not(door):
     with pytest.raises(GalleryError, match="nobody called"):
         door("Nemo")
+
+
+@pytest.fixture
+def gone(people, seer, portrait):
+    """Somebody who may be in two minds."""
+    people.enrol("Ada", seer(portrait).largest())
+    yield "Ada"
+    people.remove("Ada")
+
+
+def test_who_withdrew_their_consent_is_refused_before_anything(door, gone):
+    door.gallery.consent(gone, "unlocking")
+    door(gone)
+    door.gallery.consent(gone, None)
+    for options in ({}, {"challenge": recorded(["smile"])}):
+        with pytest.raises(NotAgreedError, match="withdrew"):
+            door(gone, **options)
+    assert not audit_path(door.folder).exists()
+    assert Lockout(door.gallery.info.id, door.gallery.person(gone).id, folder=door.folder).wait().failures == 0
+    door.gallery.consent(gone, "unlocking, again")
+    door(gone)
+
+
+def test_whose_time_is_over_is_refused_before_anything(door, gone):
+    door.gallery.expire(gone, datetime.now(UTC) + timedelta(days=1))
+    door(gone)
+    door.gallery.expire(gone, datetime.now(UTC) - timedelta(seconds=1))
+    with pytest.raises(NotAgreedError, match="is over"):
+        door(gone)
+
+
+@pytest.mark.slow
+def test_who_withdraws_while_they_stand_there_is_not_let_in(door, gone, actor):
+    alive = Alive(actor)
+
+    def withdrawn_at_the_last_moment(status, time):
+        if status.state == "closing" and door.gallery.person(gone).withdrawn_at is None:
+            door.gallery.consent(gone, None)
+        return alive(status, time)
+
+    report = door.play(withdrawn_at_the_last_moment, who=gone).report
+    assert report.steps == 3
+    assert report.reason == "withdrawn"
+    assert report.verdict is None
+
+
+def test_frames_of_an_earlier_attempt_are_refused(door, actor):
+    """Somebody kept what was sent when the door opened, and sends it again."""
+    memory, random = FrameMemory(), np.random.default_rng(0)
+    film = [Frame(k, k / 10, actor.render(Face(dx=k / 5), random)) for k in range(6)]
+
+    def sent():
+        with door(memory=memory) as session:
+            for frame in film:
+                door.now = frame.time
+                status = session.feed(frame)
+        return status, session.report
+
+    assert sent()[0].state == "baseline"
+    status, report = sent()
+    assert status.reason == report.reason == "stream"
+    assert report.measures["replayed"] == 3
+
+
+def test_an_attempt_may_go_from_thread_to_thread(door):
+    random = np.random.default_rng(0)
+    session = door(clock=lambda: 0.0)
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        one.submit(session.__enter__).result()
+        for k in range(6):
+            frame = Frame(k, k / 10, random.integers(0, 9, (64, 64, 3), np.uint8))
+            assert (one, other)[k % 2].submit(session.feed, frame).result().state == "baseline"
+        other.submit(session.__exit__, None, None, None).result()
+    assert session.report.reason == "cancelled"
+    with door():  # its lock was given back
+        pass
 
 
 def test_what_is_asked_can_be_chosen(door):

@@ -232,6 +232,16 @@ def _looped(person: Person, other: Person, random: np.random.Generator, asked: C
     return Reacting(idle, person.live(), random)
 
 
+def _noisy_loop(*names: str) -> Callable[..., Script]:
+    """The same in copies that all differ; the person does what is asked."""
+
+    def script(person: Person, other: Person, random: np.random.Generator, asked: Challenge) -> Script:
+        clip = person.clip(f"loop/{names[int(random.integers(len(names)))]}")
+        return Reacting(Idle(clip, random, loop=True), person.live(), random)
+
+    return script
+
+
 def _taken_over(person: Person, other: Person, random: np.random.Generator, asked: Challenge) -> Script:
     """Somebody else does the challenge, and the person (their print, or they themselves) appears on the way."""
     then = _genuine if random.random() < 0.5 else _printed("still")
@@ -269,8 +279,13 @@ HARD: Mapping[str, Callable[..., Script]] = {
     "album faded": _printed("album-fade"),
     "replay, same order": _repeated,
     "screen, every action": _library,
+    "loop, noise on each frame": _noisy_loop("noise-short", "noise-long"),
+    "loop, each frame compressed": _noisy_loop("jpeg-short", "jpeg-long"),
+    "loop on a screen that stands": _noisy_loop("screen"),
+    "loop on a screen in a hand": _noisy_loop("hand"),
 }
-"""Those for which an attacker has a picture or a film of the person doing whatever is asked."""
+"""Those that are not all refused: an attacker has a picture or a film of the person doing whatever is asked, or puts a
+loop before it in which no frame is like another."""
 
 
 @cache
@@ -341,7 +356,7 @@ def run(root: Path, kind: str, *, n: int, skip: int = 0, limits: Limits) -> dict
     random = np.random.default_rng(list(kinds).index(kind))
     chosen = filmed if kind == "genuine" else attacked
     if kind not in ("genuine", "looped frames"):  # clips of attacks repeat where longer films would not
-        limits = replace(limits, repeats=10_000)
+        limits = replace(limits, repeats=10_000, loop=limits.loop if "loop" in kind else -np.inf)
     outcomes = []
     for i in range(n):
         person = chosen[i % len(chosen)]
@@ -361,7 +376,7 @@ CHOSEN = Limits(alike=0.3)
 
 def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     reasons = Counter(outcome.why for outcome in outcomes)
-    names = ("largest_jump", "least_alike", "nearest_repeat", "moire_peak", "rim")
+    names = ("largest_jump", "least_alike", "nearest_repeat", "loop", "moire_peak", "rim")
     spread = {
         name: [
             round(float(q), 3)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mien.gallery.gallery import Gallery
     from mien.liveness.challenge import Challenge
     from mien.liveness.judge import Status
+    from mien.liveness.reasons import Reason
     from mien.liveness.report import Report
     from mien.liveness.session import Session
 
@@ -63,8 +64,9 @@ def unlock(
     """Ask somebody before the camera to do random things, and let them in if they do and are NAME.
 
     Exit code 0: unlocked; 1: refused, locked after failures, or a rehearsal; 2: bad input or usage. After three
-    failures in a row there are waits, which grow. Each attempt leaves a line in a private file, without pictures. What
-    this stops and what it cannot: docs/liveness.md.
+    failures in a row there are waits, which grow. Who withdrew their consent, or whose time in the gallery is over, is
+    refused before the camera is used. Each attempt leaves a line in a private file, without pictures. What this stops
+    and what it cannot: docs/liveness.md.
     """
     from mien.liveness.observing import TASKS
 
@@ -84,8 +86,8 @@ def unlock(
                 opened, analyzer, name, challenge=asked, without=without or (), fmr=fmr, mirrored=mirrored
             )
             _run(session, frames if frames is not None else _live(source), show, live=frames is None)
-    except _locked() as error:
-        _refuse_locked(error, show, as_json=as_json)
+    except _refusals() as error:
+        _refuse(error, show, as_json=as_json)
     _tell(session, show, as_json=as_json)
     raise typer.Exit(0 if session.report.accepted else EXIT_NO)
 
@@ -213,25 +215,28 @@ def _tell(session: Session, show: _Prompter, *, as_json: bool) -> None:
         stdout().print(text, style="green" if report.accepted else "yellow", **_PLAIN)
 
 
-def _locked() -> type[Exception]:
+def _refusals() -> tuple[type[Exception], ...]:
+    from mien.liveness.agreement import NotAgreedError
     from mien.liveness.lockout import LockedError
 
-    return LockedError
+    return LockedError, NotAgreedError
 
 
-def _refuse_locked(error: Any, show: _Prompter, *, as_json: bool) -> None:
-    """Too early: no challenge, no camera.
+def _refuse(error: Any, show: _Prompter, *, as_json: bool) -> None:
+    """Too early, or not agreed to: no challenge, no camera, no failure.
 
     Raises:
         typer.Exit: always.
     """
     from mien.liveness.reasons import SENTENCES
 
-    seconds = round(error.wait.seconds)
+    reason: Reason = getattr(error, "reason", "locked")
+    texts = dict(SENTENCES[reason])
+    wait = {"wait": round(error.wait.seconds)} if reason == "locked" else {}
     with reader_may_leave():
         if as_json:
-            told = {"accepted": False, "reason": "locked", "text": dict(SENTENCES["locked"]), "wait": seconds}
-            print_json({"schema": 1, **told})
+            print_json({"schema": 1, "accepted": False, "reason": reason, "text": texts, **wait})
         else:
-            stdout().print(f"{show.text(SENTENCES['locked'])} ({seconds} s)", style="yellow", **_PLAIN)
+            seconds = f" ({wait['wait']} s)" if wait else ""
+            stdout().print(f"{show.text(texts)}{seconds}", style="yellow", **_PLAIN)
     raise typer.Exit(EXIT_NO) from error

@@ -32,6 +32,7 @@ class Limits:
         second: area of another face as a part of the person's, from which on it is near.
         alike: similarity of faces in one attempt, at least.
         repeats: frames in a row that may be the same as some frames before.
+        loop: part of the motion at rest that earlier motion must leave unexplained; see `mien.liveness.loops`.
         jump: how much of a face may change at once; see `Motion`.
         jumps: times that it may.
         moire: decibels, see `Signs`.
@@ -47,6 +48,7 @@ class Limits:
     second: float = 0.3
     alike: float = 0.0
     repeats: int = 6
+    loop: float = 0.05
     jump: float = 0.3
     jumps: int = 0
     moire: float = 12.5

@@ -21,11 +21,12 @@ import numpy as np
 from mien.liveness.challenge import Action, Challenge
 from mien.liveness.guards import Alike, Continuity, Flow, Guard, Limits, Motion, Passive, Repeats
 from mien.liveness.levels import Baseline, baseline_of, levels, turn_degrees
+from mien.liveness.loops import Loops
 from mien.liveness.observing import Look, Observation
 from mien.liveness.performing import Performance, Timing
 from mien.liveness.reasons import Reason
 
-__all__ = ["Judge", "Status"]
+__all__ = ["Judge", "State", "Status"]
 
 State = Literal["baseline", "rest", "asked", "back", "closing", "done"]
 
@@ -58,6 +59,7 @@ class Judge:
         limits: of the guards.
         timing: of the actions.
         mirrored: whether the camera gives mirrored pictures.
+        more: guards beside those that are always there.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Judge:
         limits: Limits | None = None,
         timing: Timing | None = None,
         mirrored: bool = False,
+        more: Sequence[Guard] = (),
     ) -> None:
         self._challenge = challenge
         self._timing = timing or Timing()
@@ -79,7 +82,10 @@ class Judge:
             Continuity(chosen, alike),
             Motion(chosen),
             Passive(chosen),
+            *more,
         )
+        self._loops = Loops(chosen)
+        self._resting = True  # at the frame before
         self._state: State = "baseline"
         self._reason: Reason | None = None
         self._step = 0
@@ -95,15 +101,14 @@ class Judge:
     def measures(self) -> Mapping[str, float]:
         """What was measured so far, for the report."""
         guarded = {name: value for guard in self._guards for name, value in guard.measures.items()}
-        return {**guarded, **self._measures}
+        return {**guarded, **self._loops.measures, **self._measures}
 
     def see(self, observation: Observation) -> Status:
         """Judge the next frame; after the end nothing changes any more."""
         if self._state == "done":
             return self._status()
-        for guard in self._guards:
-            if (reason := guard.see(observation)) is not None:
-                return self._end(reason)
+        if (reason := self._guard(observation)) is not None:
+            return self._end(reason)
         time = observation.time
         if self._started is None:
             self._started = self._entered = time
@@ -114,6 +119,12 @@ class Judge:
         if observation.look is not None:
             self._go_on(time, observation.look, self._rest)
         return self._status()
+
+    def _guard(self, observation: Observation) -> Reason | None:
+        for guard in self._guards:
+            if (reason := guard.see(observation)) is not None:
+                return reason
+        return self._loops.see(observation, resting=self._resting)
 
     # Before the first action
 
@@ -143,6 +154,7 @@ class Judge:
 
     def _go_on(self, time: float, look: Look, rest: Baseline) -> None:
         now = levels(look, rest, mirrored=self._mirrored)
+        self._resting = not self._acting(now)
         if self._state == "rest":
             self._pause(time, now)
         elif self._state == "asked":
@@ -168,7 +180,8 @@ class Judge:
             self._enter("back", time)
 
     def _return(self, time: float, now: Mapping[Action, float]) -> None:
-        resting = max(abs(level) for level in now.values()) < self._timing.resting
+        # below 0 is not an action: a mouth more surely closed than before; turns have a level for each side
+        resting = max(now.values()) < self._timing.resting
         self._rested = (time if self._rested is None else self._rested) if resting else None
         if self._rested is not None and time - self._rested >= self._timing.rest:
             if self._state == "closing":
@@ -179,6 +192,11 @@ class Judge:
                 self._enter("rest", time)
         elif time - self._entered > self._timing.back:
             self._end("no-rest")
+
+    def _acting(self, now: Mapping[Action, float]) -> bool:
+        """Whether what was asked is being done, or undone."""
+        asked = self._state == "asked" and abs(now[self._challenge.actions[self._step]]) >= self._timing.begun
+        return asked or self._state == "back"
 
     def _ask_at(self) -> float:
         if self._challenge.asked is not None:

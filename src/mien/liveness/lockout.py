@@ -143,7 +143,8 @@ class Lockout:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         self._make_folder()
-        lock = FileLock(self._path.with_suffix(".lock"), timeout=0, mode=0o600)
+        # a server may begin an attempt in one thread and end it in another
+        lock = FileLock(self._path.with_suffix(".lock"), timeout=0, mode=0o600, thread_local=False)
         try:
             lock.acquire()
         except Timeout as error:

@@ -30,6 +30,8 @@ Reason = Literal[
     "too-long",
     "cancelled",
     "locked",
+    "withdrawn",
+    "expired",
     "rehearsal",
 ]
 
@@ -55,6 +57,14 @@ SENTENCES: Mapping[Reason, Mapping[Language, str]] = {
     "too-long": {"en": "It took too long; try again.", "zh": "用时过长；请重试。"},
     "cancelled": {"en": "Ended before it was done.", "zh": "未完成即结束。"},
     "locked": {"en": "Too many failed attempts; wait.", "zh": "失败次数过多；请稍候。"},
+    "withdrawn": {
+        "en": "This person withdrew their consent to be recognised; use another way in.",
+        "zh": "此人已撤回对人脸识别的同意；请使用其他方式进入。",
+    },
+    "expired": {
+        "en": "The time for which this face may be kept is over; use another way in.",
+        "zh": "此人脸信息的保存期限已过；请使用其他方式进入。",
+    },
     "rehearsal": {
         "en": "A recording never unlocks anything; this was a rehearsal.",
         "zh": "录像不能解锁；这只是一次演练。",

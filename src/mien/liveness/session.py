@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mien.errors import LivenessError
 from mien.gallery.gallery import Gallery
+from mien.liveness.agreement import check_agreement, objection
 from mien.liveness.audit import add_line
 from mien.liveness.challenge import Challenge, draw
 from mien.liveness.guards import Alike, Limits
@@ -33,6 +34,7 @@ from mien.liveness.lockout import LockedError, Lockout
 from mien.liveness.observing import FrameLike, MomentLike, observe
 from mien.liveness.performing import Timing
 from mien.liveness.reasons import Reason
+from mien.liveness.replays import FrameMemory, Replays
 from mien.liveness.report import Report
 from mien.liveness.verifying import FMR, Probe, best_probes, probe_of, verify
 
@@ -85,6 +87,7 @@ class Trial:
         limits: of the guards.
         timing: of the actions.
         mirrored: whether the camera gives mirrored pictures.
+        memory: of the frames of other attempts, which may not come again.
     """
 
     def __init__(
@@ -96,9 +99,11 @@ class Trial:
         limits: Limits,
         timing: Timing | None = None,
         mirrored: bool = False,
+        memory: FrameMemory | None = None,
     ) -> None:
         self.challenge = challenge
-        self.judge = Judge(challenge, alike, limits=limits, timing=timing, mirrored=mirrored)
+        more = () if memory is None else (Replays(memory, challenge.nonce),)
+        self.judge = Judge(challenge, alike, limits=limits, timing=timing, mirrored=mirrored, more=more)
         self.status = Status("baseline", 0)
         self.probes: list[Probe] = []
         self.first: float | None = None
@@ -149,11 +154,13 @@ class Session:
         without: actions that are not asked, where there is no challenge.
         fmr: false match rate of the comparison.
         mirrored: whether the camera gives mirrored pictures.
+        memory: of the frames of other attempts, which may not come again.
         folder: of lock-out and audit lines; the user's by default.
         clock: seconds that rise, for real; frames have to keep pace with it.
 
     Raises:
         GalleryError: there is no such person.
+        NotAgreedError: they withdrew their consent, or their time is over.
         LivenessError: the person has no face in the gallery.
         LockedError: too many attempts failed lately.
         ValueError: too many actions are left out.
@@ -171,14 +178,18 @@ class Session:
         without: Sequence[Any] = (),
         fmr: float = FMR,
         mirrored: bool = False,
+        memory: FrameMemory | None = None,
         folder: Path | None = None,
         clock: Callable[[], float] = clocks.monotonic,
     ) -> None:
         self._gallery, self._fmr = gallery, fmr
         self._person = gallery.person(who)
+        check_agreement(self._person)
         verify(gallery, self._person.id, (), fmr=fmr)  # what cannot be compared is said now
         self._rehearsal = challenge is not None
-        self._trial = Trial(challenge or draw(without=without), seeing, alike, limits=limits, mirrored=mirrored)
+        self._trial = Trial(
+            challenge or draw(without=without), seeing, alike, limits=limits, mirrored=mirrored, memory=memory
+        )
         self._folder, self._clock = folder, clock
         self._began: float | None = None
         self._stack = ExitStack()
@@ -265,6 +276,8 @@ class Session:
         trial = self._trial
         verdict = None
         if reason == "accepted":
+            reason = objection(self._gallery.person(self._person.id)) or reason  # what was said in the meantime
+        if reason == "accepted":
             verdict = verify(self._gallery, self._person.id, best_probes(trial.probes), fmr=self._fmr)
             reason = "accepted" if verdict.same else "not-recognised"
         self._passed = reason == "accepted"
@@ -293,4 +306,5 @@ class Session:
                 self._let_in()
         except BaseException:
             self._report = replace(report, reason="cancelled")
+            self._trial.status = replace(self._trial.status, reason="cancelled")
             raise
