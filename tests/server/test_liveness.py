@@ -140,8 +140,9 @@ def test_the_right_person_is_let_in_and_their_frames_let_nobody_in_again(client,
 
 @pytest.mark.slow
 def test_somebody_alive_who_is_not_the_person(client, clock, actor):
-    told = played(client, clock, Alive(actor, seed=1), begun(client, "Eileen"))
-    assert told["reason"] == "not-recognised"
+    session = begun(client, "Eileen")
+    told = played(client, clock, Alive(actor, seed=1), session)
+    assert told["reason"] == "not-recognised", client.get(f"{LIVENESS}/{session['id']}").json()
     assert told["accepted"] is False
 
 
@@ -214,7 +215,7 @@ def test_no_more_sessions_than_may_and_each_place_is_given_back(client, place):
     refused(client.post(LIVENESS, json={"person": "Nemo"}), 404, "not-found")  # takes no place
     sessions = [begun(client, name) for name in names]
     refused(client.post(LIVENESS, json={"person": "Grace"}), 423, "locked")  # one attempt at a time
-    with client.app.state.context.places.taken():
+    with client.app.state.context.places.taken("local"):
         full = client.post(LIVENESS, json={"person": "Eileen"})
         refused(full, 429, "full")
         assert int(full.headers["retry-after"]) > 0

@@ -31,7 +31,7 @@ TURNS: frozenset[Action] = frozenset({"turn-left", "turn-right"})
 LEAST_ACTIONS = 3
 """How many kinds of action are asked at least, and how many must remain when some are left out."""
 MOST_LENGTH = 8
-GUESSES = 40
+GUESSES = 36
 """Sequences grow until at least so many are equally likely."""
 PAUSES = (0.5, 1.6)
 """Seconds of rest before an action is asked: the shortest and the longest."""
@@ -107,7 +107,8 @@ def sequences(allowed: tuple[Action, ...], length: int) -> tuple[tuple[Action, .
     """Every sequence that may be asked.
 
     Nothing twice in a row, at least three kinds of action, and where they are allowed a turn (which needs a head
-    that has depth) and an action of the face (which a mask or a turned picture does not do).
+    that has depth) and two actions of the face (which a mask or a turned picture does not do): a print bent into a
+    depth of its own, with a hole for the mouth, can do turns and one of them.
     """
     return tuple(_sequences(allowed, length))
 
@@ -118,7 +119,7 @@ def _sequences(allowed: tuple[Action, ...], length: int) -> Iterator[tuple[Actio
     for actions in product(allowed, repeat=length):
         kinds = set(actions)
         varied = len(kinds) >= LEAST_ACTIONS and all(a != b for a, b in pairwise(actions))
-        if varied and (not turns or kinds & turns) and (not others or kinds & others):
+        if varied and (not turns or kinds & turns) and len(kinds & others) >= min(2, len(others)):
             yield actions
 
 

@@ -21,14 +21,15 @@ from typing import Any, TypeVar
 
 from mien.analyzer import FaceAnalyzer
 from mien.errors import LivenessError
-from mien.gallery.editing import now
 from mien.gallery.gallery import Gallery, acting_as
+from mien.liveness.agreement import objection
 from mien.liveness.challenge import ACTIONS, NEUTRAL, TEXTS, Action
 from mien.liveness.judge import Status
 from mien.liveness.lockout import LockedError, state_folder
 from mien.liveness.observing import TASKS
 from mien.liveness.performing import Timing
 from mien.liveness.reasons import ADVICE, SENTENCES
+from mien.liveness.replays import FrameMemory
 from mien.liveness.session import Session, limits_for, seeing_with
 from mien.ops.image import load_image
 from mien.server.places import Places
@@ -190,6 +191,7 @@ class Attempts:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._places, self._limits, self._folder, self.clock = places, limits, folder, clock
+        self._memory = FrameMemory()  # of all attempts: no frame counts twice
         self._attempts: dict[str, Attempt] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -284,6 +286,7 @@ class Attempts:
                 mirrored=asked.mirrored,
                 folder=self._folder,
                 clock=self.clock,
+                memory=self._memory,
             )
             attempt = Attempt(owner, actor, asked, session, thread, self._limits.picture_pixels, self.clock)
             attempt.begin()
@@ -372,9 +375,10 @@ def _check_person(gallery: Gallery, who: str) -> None:
         GalleryError: there is no such person.
     """
     person = gallery.person(who)
-    if person.withdrawn_at is not None:
-        raise Problem(409, "no-consent", "this person has withdrawn their consent")
-    if person.expires is not None and person.expires <= now():
-        raise Problem(409, "expired", "the time of this person has expired")
+    match objection(person):
+        case "withdrawn":
+            raise Problem(409, "no-consent", "this person has withdrawn their consent")
+        case "expired":
+            raise Problem(409, "expired", "the time of this person has expired")
     if not person.faces:
         raise Problem(409, "no-face", "this person has no face in the gallery; enrol one first")
