@@ -252,3 +252,9 @@ def film(tmp_path_factory) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_image(frame)))
         container.mux(stream.encode())
     return path
+
+
+def asked(server: Running, path: str) -> Any:
+    """What a server answers."""
+    with server.client() as client:
+        return client.get(path).json()
