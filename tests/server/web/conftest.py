@@ -248,7 +248,7 @@ def pair(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def film(tmp_path_factory) -> Path:
-    """Two seconds: an astronaut is there, and then Grace Hopper comes, too."""
+    """A second and a half: an astronaut is there, and then Grace Hopper comes, too."""
     av = pytest.importorskip("av")
     path = tmp_path_factory.mktemp("film") / "two people.mp4"
     with Image.open(PHOTOS / "astronaut.jpg") as one, Image.open(PHOTOS / "grace_hopper.jpg") as other:
@@ -256,10 +256,10 @@ def film(tmp_path_factory) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 512, 256, "yuv420p"
-        for i in range(20):
+        for i in range(15):
             frame = Image.new("RGB", (512, 256), (90, 90, 90))
             frame.paste(left, (i % 3, 0))
-            if i >= 8:
+            if i >= 5:
                 frame.paste(right, (256, -20))
             container.mux(stream.encode(av.VideoFrame.from_image(frame)))
         container.mux(stream.encode())
