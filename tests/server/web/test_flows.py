@@ -283,7 +283,9 @@ def test_a_photograph_does_not_unlock(visit, tmp_path, server_analyzer, language
         visitor.button("unlock.start").click()
         visitor.page.locator(".dots li").nth(2).wait_for(state="attached")
         visitor.shot("unlock")
-        visitor.heading("unlock.no").wait_for(timeout=SLOW)
+        outcome = visitor.page.locator(".outcome")
+        outcome.wait_for(timeout=SLOW)
+        assert outcome.get_by_role("heading").inner_text() == visitor.t("unlock.no"), visitor.refusals
         visitor.shot("unlock-no")
         visitor.button("unlock.again").click()
         visitor.button("unlock.start").click()
