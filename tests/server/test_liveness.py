@@ -155,6 +155,16 @@ def test_a_frame_that_comes_twice_or_out_of_turn_ends_the_attempt(client, clock,
     assert (told["state"], told["accepted"], told["reason"]) == ("done", False, "cancelled")
 
 
+def test_frames_that_overtake_each_other_on_the_way_are_put_in_order(client):
+    session = begun(client)
+    with ThreadPoolExecutor(3) as threads:
+        early = [threads.submit(send, client, session, n) for n in (2, 1)]
+        time.sleep(0.05)
+        answers = [send(client, session, 0), *(one.result() for one in early)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert send(client, session, 3).json()["session"]["state"] == "baseline"
+
+
 def test_the_first_frame_is_number_0(client):
     session = begun(client)
     refused(send(client, session, 1), 409, "replayed")
