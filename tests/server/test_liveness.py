@@ -224,7 +224,7 @@ def test_no_more_sessions_than_may_and_each_place_is_given_back(client, place):
     refused(client.post(LIVENESS, json={"person": "Nemo"}), 404, "not-found")  # takes no place
     sessions = [begun(client, name) for name in names]
     refused(client.post(LIVENESS, json={"person": "Grace"}), 423, "locked")  # one attempt at a time
-    with client.app.state.context.places.taken():
+    with client.app.state.context.places.taken("somebody else"):
         full = client.post(LIVENESS, json={"person": "Eileen"})
         refused(full, 429, "full")
         assert int(full.headers["retry-after"]) > 0
