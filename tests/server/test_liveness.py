@@ -142,7 +142,7 @@ def test_the_right_person_is_let_in_and_their_frames_let_nobody_in_again(client,
 def test_somebody_alive_who_is_not_the_person(client, clock, actor):
     session = begun(client, "Eileen")
     told = played(client, clock, Alive(actor, seed=1), session)
-    assert told["reason"] == "not-recognised", client.get(f"{LIVENESS}/{session['id']}").json()
+    assert told["reason"] == "not-recognised", str(client.get(f"{LIVENESS}/{session['id']}").json())
     assert told["accepted"] is False
 
 
@@ -154,6 +154,16 @@ def test_a_frame_that_comes_twice_or_out_of_turn_ends_the_attempt(client, clock,
     refused(send(client, session, 1), 409, "ended")
     told = client.get(f"{LIVENESS}/{session['id']}").json()["session"]
     assert (told["state"], told["accepted"], told["reason"]) == ("done", False, "cancelled")
+
+
+def test_frames_that_overtake_each_other_on_the_way_are_put_in_order(client):
+    session = begun(client)
+    with ThreadPoolExecutor(3) as threads:
+        early = [threads.submit(send, client, session, n) for n in (2, 1)]
+        time.sleep(0.05)
+        answers = [send(client, session, 0), *(one.result() for one in early)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert send(client, session, 3).json()["session"]["state"] == "baseline"
 
 
 def test_the_first_frame_is_number_0(client):
@@ -215,7 +225,7 @@ def test_no_more_sessions_than_may_and_each_place_is_given_back(client, place):
     refused(client.post(LIVENESS, json={"person": "Nemo"}), 404, "not-found")  # takes no place
     sessions = [begun(client, name) for name in names]
     refused(client.post(LIVENESS, json={"person": "Grace"}), 423, "locked")  # one attempt at a time
-    with client.app.state.context.places.taken("local"):
+    with client.app.state.context.places.taken("somebody else"):
         full = client.post(LIVENESS, json={"person": "Eileen"})
         refused(full, 429, "full")
         assert int(full.headers["retry-after"]) > 0

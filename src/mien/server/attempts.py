@@ -48,6 +48,8 @@ KEPT = 60.0
 """Seconds for which the report of an attempt can be asked for."""
 _TICK = 0.5
 _WAITING = 4  # frames of one attempt that wait to be judged
+_OVERTAKEN = 0.3  # seconds that a frame waits for those before it: requests overtake each other on the way
+_POLL = 0.005
 _SIZE, _LONGEST = 320, 640  # as `mien unlock`
 
 
@@ -77,6 +79,8 @@ class Attempt:
         asked: what for.
         session: judges it.
         thread: does all that the session does.
+        waiting: frames that are not judged yet.
+        taken: number that the next frame to be judged should have.
     """
 
     owner: str
@@ -89,6 +93,7 @@ class Attempt:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     next: int = 0
     waiting: int = 0
+    taken: int = 0
     over: float | None = None
     status: Status = field(default_factory=lambda: Status("baseline", 0))
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -256,11 +261,12 @@ class Attempts:
         Raises:
             Problem: likewise, or more frames wait than a camera sends.
         """
-        arrived = self.clock()
         if attempt.waiting >= _WAITING:
             raise Problem(429, "behind", "frames come faster than they are judged; send fewer", {"Retry-After": "1"})
         attempt.waiting += 1
         try:
+            await _turn(attempt, number)
+            arrived = self.clock()
             return await _in_thread(attempt, lambda: self._seen(attempt, number, picture, arrived))
         finally:
             attempt.waiting -= 1
@@ -348,6 +354,15 @@ class Attempts:
     def _listed(self) -> Sequence[Attempt]:
         with self._lock:
             return list(self._attempts.values())
+
+
+async def _turn(attempt: Attempt, number: int) -> None:
+    """Let a frame wait for those that it has overtaken; in vain, where they do not come: then it ends the attempt."""
+    for _ in range(round(_OVERTAKEN / _POLL)):
+        if not attempt.taken < number < attempt.taken + _WAITING:
+            break
+        await asyncio.sleep(_POLL)
+    attempt.taken = max(attempt.taken, number + 1)
 
 
 async def _in_thread(attempt: Attempt, work: Callable[[], _T]) -> _T:

@@ -55,12 +55,15 @@ export class Pictures {
   }
 
   addAll(files) {
-    for (const file of files.slice(0, server.info.limits.pictures - this.taken.length)) this.add(file);
+    const room = Math.max(0, server.info.limits.pictures - this.taken.length);
+    if (files.length > room) note(t("look.many", { n: server.info.limits.pictures }));
+    for (const file of files.slice(0, room)) this.add(file);
   }
 
   add(blob) {
     const image = h("img", { alt: t("enrol.picture", { n: this.taken.length + 1 }) });
     showBlob(image, blob, this.signal);
+    image.addEventListener("error", () => image.replaceWith(h("span.no-crop", null, icon("warn"))));
     const item = h("li", null, image, iconButton(t("enrol.drop"), "close", () => {
       this.taken = this.taken.filter((other) => other !== blob);
       item.remove();
@@ -134,7 +137,7 @@ function refuse(place, why) {
 /** What became of pictures, as a note. */
 export function tellEnrolled(told) {
   note(t("enrol.done", { name: told.person.name ?? "", n: told.enrolled.length }));
-  for (const doubt of told.enrolled.flatMap((one) => one.warnings ?? []).slice(0, 1)) note(doubt);
+  for (const doubt of told.enrolled.flatMap((one) => one.warnings ?? []).slice(0, 1)) note(t("enrol.doubt", { why: doubt }));
   if (told.skipped.length) note(t("enrol.skipped", { n: told.skipped.length }));
   if (told.failed?.length) note(t("enrol.failed", { n: told.failed.length, why: told.failed[0].error?.detail ?? told.failed[0].error }), { bad: true });
 }

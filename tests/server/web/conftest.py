@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mien import Gallery
+from mien import Gallery, load_image
+from mien.gallery.enrolling import face_to_enrol
 from mien.server.settings import Limits, Settings
 from tests.conftest import PHOTOS
 from tests.server.conftest import Running, running
@@ -117,6 +118,9 @@ class Visitor:
     def button(self, key: str, **values: object) -> Any:
         return self.page.get_by_role("button", name=self.t(key, **values), exact=True)
 
+    def dialog_button(self, key: str) -> Any:
+        return self.page.locator("dialog").get_by_role("button", name=self.t(key), exact=True)
+
     def heading(self, key: str, **values: object) -> Any:
         return self.page.get_by_role("heading", name=self.t(key, **values), exact=True)
 
@@ -129,13 +133,20 @@ class Visitor:
 
     def choose(self, *files: Path | dict[str, Any]) -> None:
         """Choose files where the view takes some."""
-        self.page.locator("input[type=file]").last.set_input_files(list(files))
+        given = [file if isinstance(file, dict) else as_buffer(file) for file in files]
+        self.page.locator("input[type=file]").last.set_input_files(given)
 
     def shot(self, name: str) -> None:
         if SHOTS:
             self.page.wait_for_timeout(300)
             width = self.page.viewport_size["width"]
             self.page.screenshot(path=Path(SHOTS) / f"{name}-{self.language}-{width}.png")
+
+
+def as_buffer(path: Path) -> dict[str, Any]:
+    """A file as the browser takes it beside files that lie nowhere."""
+    kind = "video/mp4" if path.suffix == ".mp4" else "image/jpeg"
+    return {"name": path.name, "mimeType": kind, "buffer": path.read_bytes()}
 
 
 Visit = Callable[..., Visitor]
@@ -149,7 +160,7 @@ def visit(browser) -> Iterator[Visit]:
 
     def opened(server: Running, language: str = "en", *, size: dict[str, int] = DESKTOP, **how: Any) -> Visitor:
         context = browser.new_context(viewport=size, locale=LOCALES[language], **how)
-        context.set_default_timeout(60_000)  # machines that test have other work, too
+        context.set_default_timeout(30_000)  # machines that test have other work, too
         contexts.append(context)
         visitor = Visitor(context.new_page(), server.url, language, texts_of(browser, server)[language])
         visitor.listen()
@@ -172,7 +183,6 @@ def texts_of(browser: Any, server: Running) -> dict[str, dict[str, Any]]:
         page.goto(f"{server.url}/web/mien.svg")
         for language in LOCALES:
             source = page.evaluate(f"fetch('/web/texts/{language}.js').then(answer => answer.text())")
-            page.evaluate("0")
             _texts[language] = json.loads(as_json(source))
         page.close()
     return _texts
@@ -197,7 +207,9 @@ def serving(
         with Gallery.open(path, keep_crops=True) as made:
             looking = analyzer.with_tasks(("detect", "embed"))
             for name, picture in people.items():
-                made.enrol(name.replace("_", " "), looking(picture), consent="for tests")
+                image = load_image(picture)
+                face = face_to_enrol(picture.name, looking(image), image, largest=True)
+                made.enrol(name.replace("_", " "), [face], consent="for tests")
     limits = Limits(per_minute=0)
     settings = Settings(
         port=0, workers=1, gallery=str(path) if gallery else None, folder=folder / "state", limits=limits, keys=keys
@@ -236,7 +248,7 @@ def pair(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def film(tmp_path_factory) -> Path:
-    """Two seconds: an astronaut is there, and then Grace Hopper comes, too."""
+    """A second and a half: an astronaut is there, and then Grace Hopper comes, too."""
     av = pytest.importorskip("av")
     path = tmp_path_factory.mktemp("film") / "two people.mp4"
     with Image.open(PHOTOS / "astronaut.jpg") as one, Image.open(PHOTOS / "grace_hopper.jpg") as other:
@@ -244,11 +256,17 @@ def film(tmp_path_factory) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 512, 256, "yuv420p"
-        for i in range(20):
+        for i in range(15):
             frame = Image.new("RGB", (512, 256), (90, 90, 90))
             frame.paste(left, (i % 3, 0))
-            if i >= 8:
+            if i >= 5:
                 frame.paste(right, (256, -20))
             container.mux(stream.encode(av.VideoFrame.from_image(frame)))
         container.mux(stream.encode())
     return path
+
+
+def asked(server: Running, path: str) -> Any:
+    """What a server answers."""
+    with server.client() as client:
+        return client.get(path).json()

@@ -7,12 +7,17 @@ import { preferences } from "./preferences.js";
 export class Problem extends Error {
   constructor(status, { code = "", detail = "" } = {}, retryAfter = null) {
     super(detail || `HTTP ${status}`);
-    Object.assign(this, { status, code, detail, retryAfter });
+    Object.assign(this, { name: "Problem", status, code, detail, retryAfter });
   }
 }
 
 /** No answer at all. */
-export class Unreachable extends Error {}
+export class Unreachable extends Error {
+  constructor(message, options) {
+    super(message, options);
+    this.name = "Unreachable";
+  }
+}
 
 let askForKey = async () => false;
 

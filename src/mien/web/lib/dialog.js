@@ -2,7 +2,7 @@
 
 import { Text, t } from "./i18n.js";
 import { button, h, iconButton, newId, put } from "./dom.js";
-import { explain, stopped } from "./api.js";
+import { Problem, Unreachable, explain, stopped } from "./api.js";
 
 /**
  * A modal dialog; resolves with what `close(value)` was given, or null where it was left.
@@ -58,7 +58,7 @@ export function prompt(title, label, value, action) {
   });
 }
 
-const LASTS = 7000;
+const LASTS = 5000; // milliseconds; twice as long where there is something to press
 let shelf = null;
 
 /** Where notes appear: read out as they come. */
@@ -70,6 +70,7 @@ export function notesShelf() {
 /** A note that passes; `action` is a button in it: {label, run}. */
 export function note(text, { bad = false, action = null } = {}) {
   const remove = () => item.remove();
+  for (const older of shelf.querySelectorAll(".note:has(.quiet)")) older.remove(); // its "undo" would take back what came after it
   const item = h(bad ? "div.note.bad" : "div.note", null,
     h("span", null, text),
     action ? button(action.label, () => { remove(); action.run(); }, { kind: "quiet" }) : null,
@@ -91,6 +92,6 @@ export async function attempt(work) {
 
 /** Tell an error as a note. */
 export function tell(error) {
-  if (error?.name === "Error" || error instanceof TypeError) console.error(error);
+  if (!(error instanceof Text || error instanceof Problem || error instanceof Unreachable)) console.error(error);
   note(error instanceof Text ? error : explain(error), { bad: true });
 }

@@ -28,7 +28,7 @@ function place([x1, y1, x2, y2], { width, height }, mirrored) {
 /** Where the name of a face goes so that it stays within the picture: above its frame, or below; from its left, or its right. */
 function side([x1, y1], { width, height }, mirrored) {
   const left = mirrored ? 1 - x1 / width : x1 / width;
-  return [y1 < 0.12 * height ? "below" : "above", left > 0.7 ? "from-right" : "from-left"];
+  return [y1 < 0.12 * height ? "below" : "above", left > 0.6 ? "from-right" : "from-left"];
 }
 
 /** A frame around a face that can be pressed. */

@@ -88,6 +88,7 @@ export default {
   "look.picture": "Picture",
   "look.pictures": "Pictures",
   "look.found": { one: "{n} face", other: "{n} faces" },
+  "look.many": "Only {n} pictures are taken at a time.",
   "look.nobody": "No face was found. Try a larger or sharper picture.",
   "look.attributes": "Also estimate age and perceived gender",
   "look.attributes.hint": "Estimates of how somebody looks, often wrong, and no facts about them.",
@@ -229,12 +230,14 @@ export default {
   "enrol.nothing": "None of the pictures could be used.",
   "enrol.save": "Enrol",
   "enrol.done": { one: "{name}: {n} face enrolled.", other: "{name}: {n} faces enrolled." },
+  "enrol.doubt": "Check the name: {why}",
   "enrol.skipped": { one: "{n} picture was in the gallery already.", other: "{n} pictures were in the gallery already." },
   "enrol.failed": { one: "{n} picture could not be used: {why}", other: "{n} pictures could not be used: {why}" },
 
   // welcome
   "welcome.title": "Nice to meet you",
   "welcome.lead": "mien knows faces: who somebody is, and what they show. It does not know anybody here yet. Will you be the first?",
+  "welcome.lead.more": "mien knows faces: who somebody is, and what they show. Shall it know you, too?",
   "welcome.promise.local": "Everything stays on this server; nothing is sent elsewhere.",
   "welcome.promise.yours": "It keeps measurements of your face, under your name, if you agree.",
   "welcome.promise.leave": "You can have yourself deleted at any time, without a trace.",

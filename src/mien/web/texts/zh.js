@@ -88,6 +88,7 @@ export default {
   "look.picture": "图片",
   "look.pictures": "图片",
   "look.found": { other: "{n} 张人脸" },
+  "look.many": "一次最多使用 {n} 张图片。",
   "look.nobody": "没有找到人脸。请换一张更大或更清晰的图片。",
   "look.attributes": "同时估计年龄和外观性别",
   "look.attributes.hint": "只是对外貌的估计，常有误差，并非事实。",
@@ -229,12 +230,14 @@ export default {
   "enrol.nothing": "所有图片都无法使用。",
   "enrol.save": "登记",
   "enrol.done": { other: "{name}：已登记 {n} 张人脸。" },
+  "enrol.doubt": "请核对姓名：{why}",
   "enrol.skipped": { other: "{n} 张图片已在人脸库中。" },
   "enrol.failed": { other: "{n} 张图片无法使用：{why}" },
 
   // welcome
   "welcome.title": "很高兴认识您",
   "welcome.lead": "mien 认识人脸：他们是谁，脸上有什么表情。这里它还不认识任何人。您愿意做第一位吗？",
+  "welcome.lead.more": "mien 认识人脸：他们是谁，脸上有什么表情。要不要也让它认识您？",
   "welcome.promise.local": "一切都留在这台服务器上，不会传往别处。",
   "welcome.promise.yours": "经您同意，它以您的姓名保存您的面部特征。",
   "welcome.promise.leave": "您可以随时要求删除，不留痕迹。",

@@ -59,7 +59,7 @@ class Groups {
         : h("div.empty.small", null, icon("groups"), h("p", null, t("groups.none"))),
       ungrouped.length ? h("p.soft", null, t("groups.alone", { n: ungrouped.length })) : null,
       failed.length ? h("details", null, h("summary", null, t("groups.failed", { n: failed.length })),
-        h("ul", null, failed.map(({ path, error }) => h("li", null, path, ": ", error?.detail ?? error)))) : null,
+        h("ul", null, failed.map(({ path, error }) => h("li", null, reason(path, error?.detail ?? error))))) : null,
       h("div.actions", null, again));
   }
 
@@ -90,3 +90,6 @@ class Groups {
     return form;
   }
 }
+
+/** Why a file could not be used; many reasons begin with its name. */
+const reason = (path, why) => (why.startsWith(path) ? why : `${path}: ${why}`);

@@ -80,7 +80,9 @@ class Look {
 
   /** Look at pictures one after the other; the first is shown. */
   async add(files) {
-    const added = files.slice(0, server.info.limits.pictures).map((file) => ({ file, state: "waiting" }));
+    const most = server.info.limits.pictures;
+    if (files.length > most) note(t("look.many", { n: most }));
+    const added = files.slice(0, most).map((file) => ({ file, state: "waiting" }));
     this.pictures = added;
     this.current = added[0];
     for (const picture of added) {

@@ -45,7 +45,7 @@ class People {
       h("header.title.with-actions", null,
         h("div", null, h("h1", { tabindex: "-1" }, t("people.title")), h("p.lead", null, new Text(() => String(t("people.lead", { n: server.gallery.people }))))),
         h("div.actions", null,
-          can("admin") ? button(t("undo.last"), () => undo(() => this.load()), { symbol: "undo", kind: "quiet" }) : null,
+          can("admin") ? button(t("undo.last"), () => undo(() => this.reload()), { symbol: "undo", kind: "quiet" }) : null,
           writesGallery() ? button(t("people.enrol"), () => this.enrol(), { symbol: "plus", kind: "primary" }) : null)),
       h("div.search", { role: "search" }, icon("search"), this.search), this.said, this.list, this.more, this.loose);
     this.load();
@@ -184,7 +184,7 @@ class OnePerson {
 
   consent() {
     const { person } = this;
-    return h("div", null,
+    return h("div.stack", null,
       person.consent ? h("blockquote", null, person.consent) : h("p.soft", null, t(person.withdrawn_at ? "consent.none.withdrawn" : "consent.none")),
       h("p.badges", null, badges(person)),
       writesGallery() ? h("div.actions", null, button(t("consent.edit"), () => this.edit(), { symbol: "edit", kind: "quiet" })) : null);

@@ -1,14 +1,16 @@
 /** Unlock: a random challenge in front of the camera, judged by the server. */
 
-import { explain, get, post, query, request } from "../lib/api.js";
+import { explain, get, post, query, request, upload } from "../lib/api.js";
 import { Camera, CameraError } from "../lib/camera.js";
 import { attempt } from "../lib/dialog.js";
-import { button, field, h, icon, put } from "../lib/dom.js";
+import { button, field, h, icon, pause, put } from "../lib/dom.js";
 import { Text, getLanguage, has, t } from "../lib/i18n.js";
 import { readsGallery, server } from "../lib/server.js";
 
 const ACTIONS = ["smile", "open-mouth", "blink", "turn-left", "turn-right"];
 const MOST_LEFT_OUT = 2;
+const FRAME_EVERY = 80; // milliseconds; the server wants seven new pictures a second at least
+const MOST_FLYING = 3; // frames whose answers are awaited
 
 export default function unlock({ signal }) {
   if (!readsGallery()) {
@@ -83,14 +85,36 @@ class Unlock {
     }
   }
 
-  /** Send frames until the attempt is over. */
+  /**
+   * Send frames until the attempt is over. Answers are not waited for, so that frames come evenly over slow networks, too;
+   * but each is sent whole before the next begins, because their order counts.
+   */
   async answer(camera, { id }, signal) {
-    for (let n = 0; ; n += 1) {
+    const flying = new Set();
+    const end = { session: null, error: null };
+    for (let n = 0; !end.session; n += 1) {
+      const due = pause(FRAME_EVERY, signal);
+      due.catch(() => {}); // it may be stopped while nobody waits for it yet
       const frame = await camera.grab(640, 0.85);
-      const { session } = await post(`/v1/liveness/${encodeURIComponent(id)}/frames${query({ n })}`, { body: frame, signal });
-      if (session.state === "done") return session;
-      this.tell(session);
+      const path = `/v1/liveness/${encodeURIComponent(id)}/frames${query({ n })}`;
+      await Promise.all([due, this.send(path, frame, flying, end, signal)]);
+      while (flying.size >= MOST_FLYING) await Promise.race(flying);
+      if (end.error && !end.session) throw end.error;
     }
+    return end.session;
+  }
+
+  /** Send one frame; resolved when it is on its way. What is answered is told, or ends it all. */
+  send(path, frame, flying, end, signal) {
+    return new Promise((sent) => {
+      const answered = upload(path, { body: frame, signal }, (share) => share === 1 && sent())
+        .then(({ session }) => {
+          if (session.state === "done") end.session ??= session;
+          else if (!end.session) this.tell(session);
+        }, (error) => { end.error ??= error; })
+        .finally(() => { flying.delete(answered); sent(); });
+      flying.add(answered);
+    });
   }
 
   /** What is to be done now, and how far it is. */

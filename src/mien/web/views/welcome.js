@@ -7,7 +7,7 @@ import { tell } from "../lib/dialog.js";
 import { button, h, icon, pause, put } from "../lib/dom.js";
 import { faceFrame, monogram, thumbnail } from "../lib/faces.js";
 import { t } from "../lib/i18n.js";
-import { writesGallery } from "../lib/server.js";
+import { server, writesGallery } from "../lib/server.js";
 import { Pictures, personFields, save } from "../enrol.js";
 
 export default function welcome({ signal }) {
@@ -36,7 +36,7 @@ class Welcome {
   }
 
   begin() {
-    this.step(0, t("welcome.title"), t("welcome.lead"),
+    this.step(0, t("welcome.title"), t(server.gallery.people ? "welcome.lead.more" : "welcome.lead"),
       h("ul.promises", null, ["local", "yours", "leave"].map((name) => h("li", null, icon("check"), h("span", null, t(`welcome.promise.${name}`))))),
       h("div.actions", null, button(t("welcome.begin"), () => this.who(), { kind: "primary" }),
         h("a.button.quiet", { href: "#/look" }, h("span", null, t("welcome.later")))));
