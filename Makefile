@@ -29,6 +29,7 @@ check: .venv/ready-dev  ## linters, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/Dockerfile
 
 bench: .venv/ready-bench  ## this machine, mien beside its peers
 	$(BIN)/mien models pull

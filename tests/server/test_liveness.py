@@ -16,12 +16,13 @@ from mien.liveness.challenge import ACTIONS
 from mien.liveness.judge import Status
 from mien.liveness.lockout import FREE, Lockout
 from mien.server import attempts
-from tests.liveness.acting import Actor
+from tests.liveness.acting import Actor, Manner
 from tests.liveness.staging import RATE, Alive
 from tests.server.serving import ASTRONAUT, HOPPER, enrol, image, key, refused, serving
 
 LIVENESS = "/v1/liveness"
 SESSIONS = 3
+SLOW = Manner(0.35, 0.9, 0.35)  # eyes are closed for a second, as is asked
 
 
 class Clock:
@@ -115,7 +116,7 @@ def test_the_right_person_is_let_in_and_their_frames_let_nobody_in_again(client,
     session, frames = begun(client), []
     assert set(session["actions"]) == set(ACTIONS) == set(session["texts"])
     assert session["state"] == "baseline"
-    told = played(client, clock, Alive(actor), session, frames)
+    told = played(client, clock, Alive(actor, 0, SLOW), session, frames)
     assert told["accepted"], (told, client.get(f"{LIVENESS}/{session['id']}").json())
     assert told["step"] == told["steps"] == 3
     assert told["hint"]["zh"] == "欢迎。"
@@ -141,7 +142,7 @@ def test_the_right_person_is_let_in_and_their_frames_let_nobody_in_again(client,
 @pytest.mark.slow
 def test_somebody_alive_who_is_not_the_person(client, clock, actor):
     session = begun(client, "Eileen")
-    told = played(client, clock, Alive(actor, seed=1), session)
+    told = played(client, clock, Alive(actor, 1, SLOW), session)
     assert told["reason"] == "not-recognised", str(client.get(f"{LIVENESS}/{session['id']}").json())
     assert told["accepted"] is False
 
