@@ -364,3 +364,25 @@ def test_without_a_gallery(server_analyzer, tmp_path):
         refused(client.get("/v1/gallery"), 404, "no-gallery")
         refused(enrol(client, "Grace", HOPPER), 404, "no-gallery")
         refused(client.post("/v1/liveness", json={"person": "Grace"}), 404, "no-gallery")
+
+
+def test_two_servers_share_people_through_postgresql(server_analyzer, tmp_path, postgres):
+    url = f"{postgres}&schema=g{uuid.uuid4().hex}"
+    with (
+        serving(server_analyzer, tmp_path / "one", gallery=url) as one,
+        serving(server_analyzer, tmp_path / "two", gallery=url) as two,
+    ):
+        assert enrol(one, "Grace", HOPPER).status_code == 201
+        face = two.post("/v1/identify", files=[image(HOPPER)]).json()["faces"][0]
+        assert face["identity"]["person"] == "Grace"
+        assert two.delete("/v1/gallery/people/Grace").status_code == 204
+        gone = one.post("/v1/identify", files=[image(HOPPER)]).json()["faces"][0]
+        assert gone["identity"]["person"] is None
+
+
+def test_crops_are_kept_where_that_is_asked_for(server_analyzer, tmp_path):
+    with serving(server_analyzer, tmp_path, gallery=str(tmp_path / "crops.db"), keep_crops=True) as client:
+        face = enrol(client, "Grace", HOPPER).json()["enrolled"][0]["face"]
+        crop = client.get(f"/v1/gallery/faces/{face}/crop")
+    assert crop.status_code == 200
+    assert crop.headers["content-type"].startswith("image/")

@@ -28,6 +28,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: one that is free.")] = 8765,
     gallery: galleries.GalleryUrl = galleries.URL,
     key: galleries.KeySource = None,
+    keep_crops: galleries.KeepCrops = False,
     no_gallery: Annotated[bool, typer.Option("--no-gallery", help="Serve no gallery: nobody is known.")] = False,
     workers: Annotated[
         int, typer.Option("--workers", min=0, max=256, help="Pictures at a time; 0: as many as there are cores.")
@@ -75,6 +76,7 @@ def serve(
         port=port,
         gallery=None if no_gallery else gallery,
         gallery_key=key,
+        keep_crops=keep_crops,
         workers=workers,
         batch=batch,
         hosts=tuple(host_name or ()),

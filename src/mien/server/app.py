@@ -34,7 +34,7 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
         ServerError: keys are needed, and there is none, or they cannot be read.
     """
     guards = gates.Gates(settings, tls=tls)  # first: where nobody may be let in, nothing is made
-    opened = None if settings.gallery is None else Gallery.open(settings.gallery, key=settings.gallery_key)
+    opened = _opened(settings)
     metrics, places = Metrics(), Places(settings.limits.sessions, shared=settings.needs_keys)
     context = Context(
         settings,
@@ -76,3 +76,9 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
     if settings.page:
         app.include_router(page.router)
     return app
+
+
+def _opened(settings: Settings) -> Gallery | None:
+    if settings.gallery is None:
+        return None
+    return Gallery.open(settings.gallery, key=settings.gallery_key, keep_crops=settings.keep_crops)
