@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-import httpx
+import httpx2
 import pytest
 
 
@@ -45,9 +45,9 @@ def wait_until_ready(url) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
-            if httpx.get(f"{url}/readyz", trust_env=False).status_code == 200:
+            if httpx2.get(f"{url}/readyz", trust_env=False).status_code == 200:
                 return
-        except httpx.TransportError:
+        except httpx2.TransportError:
             pass
         time.sleep(0.1)
     raise AssertionError("it is not ready")
@@ -58,7 +58,7 @@ def test_it_serves_and_ends_in_order(started, tmp_path):
     wait_until_ready(url)
     assert "this machine alone" in told
     assert "no keys" in told
-    answer = httpx.get(f"{url}/v1/info", trust_env=False).json()
+    answer = httpx2.get(f"{url}/v1/info", trust_env=False).json()
     assert answer["gallery"]
     assert not answer["keys"]
     assert (tmp_path / "people.db").exists()
@@ -99,10 +99,10 @@ def test_keys_are_made_listed_and_revoked(mien, state, started):
     wait_until_ready(url)
     assert "keys are needed" in told
     headers = {"Authorization": f"Bearer {key}"}
-    assert httpx.get(f"{url}/v1/info", trust_env=False).status_code == 401
-    assert httpx.get(f"{url}/v1/info", headers=headers, trust_env=False).json()["scopes"] == ["analyze"]
+    assert httpx2.get(f"{url}/v1/info", trust_env=False).status_code == 401
+    assert httpx2.get(f"{url}/v1/info", headers=headers, trust_env=False).json()["scopes"] == ["analyze"]
     assert mien("serve", "keys", "revoke", "door", **state).returncode == 0
-    assert httpx.get(f"{url}/v1/info", headers=headers, trust_env=False).status_code == 401
+    assert httpx2.get(f"{url}/v1/info", headers=headers, trust_env=False).status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from mien import FaceAnalyzer, Gallery
@@ -50,12 +50,12 @@ class Running:
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
-    def client(self, key: str | None = None, **how: Any) -> httpx.Client:
+    def client(self, key: str | None = None, **how: Any) -> httpx2.Client:
         """A client; `key` is one of `keys`, or a text."""
         headers = how.pop("headers", {})
         if key is not None:
             headers = {"Authorization": f"Bearer {self.keys.get(key, key)}", **headers}
-        return httpx.Client(base_url=self.url, timeout=60, headers=headers, trust_env=False, **how)
+        return httpx2.Client(base_url=self.url, timeout=60, headers=headers, trust_env=False, **how)
 
     def raw(self, *pieces: bytes, pause: float = 0.0, wait: float = 10.0) -> bytes:
         """Send bytes as they are, with pauses between, and read until it closes, or says nothing for a while."""

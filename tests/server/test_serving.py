@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
-import httpx
+import httpx2
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -91,8 +91,8 @@ def test_it_speaks_https(tmp_path, server_analyzer, certificate):
             answer = client.get("/v1/info")
         assert answer.status_code == 200
         assert answer.headers["strict-transport-security"] == "max-age=31536000"
-        with pytest.raises(httpx.TransportError):
-            httpx.get(f"http://127.0.0.1:{server.port}/healthz", trust_env=False)
+        with pytest.raises(httpx2.TransportError):
+            httpx2.get(f"http://127.0.0.1:{server.port}/healthz", trust_env=False)
 
 
 def test_a_certificate_without_its_key_is_refused(tmp_path, certificate):

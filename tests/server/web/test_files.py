@@ -4,7 +4,7 @@ import re
 import zipfile
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 import mien
@@ -74,8 +74,8 @@ def test_no_page_means_none(tmp_path, server_analyzer):
 
     settings = Settings(port=0, workers=1, page=False, folder=tmp_path)
     with running(settings, server_analyzer) as bare:
-        assert httpx.get(f"{bare.url}/", trust_env=False).status_code == 404
-        assert httpx.get(f"{bare.url}/web/app.js", trust_env=False).status_code == 404
+        assert httpx2.get(f"{bare.url}/", trust_env=False).status_code == 404
+        assert httpx2.get(f"{bare.url}/web/app.js", trust_env=False).status_code == 404
 
 
 def test_all_that_is_imported_or_linked_is_there():
