@@ -45,7 +45,7 @@ def camera(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # no longer: Playwright's event loop runs in this thread, and others want their own
 def browser(camera) -> Iterator[Any]:
     """Chromium without a window."""
     if CHROMIUM is None:
