@@ -99,9 +99,22 @@ class Unlock {
       const path = `/v1/liveness/${encodeURIComponent(id)}/frames${query({ n })}`;
       await Promise.all([due, this.send(path, frame, flying, end, signal)]);
       while (flying.size >= MOST_FLYING) await Promise.race(flying);
-      if (end.error && !end.session) throw end.error;
+      if (end.error && !end.session) return this.ending(id, flying, end, signal);
     }
     return end.session;
+  }
+
+  /**
+   * How it ended. Frames that come after the end are refused, and such an answer can be here before the one that tells the
+   * end: then the server is asked.
+   */
+  async ending(id, flying, end, signal) {
+    await Promise.allSettled(flying);
+    if (end.session) return end.session;
+    if (end.error.status !== 409) throw end.error;
+    const { session } = await get(`/v1/liveness/${encodeURIComponent(id)}`, { signal });
+    if (session.state !== "done") throw end.error;
+    return session;
   }
 
   /** Send one frame; resolved when it is on its way. What is answered is told, or ends it all. */
