@@ -234,7 +234,7 @@ def test_verification_is_one_to_one_and_strict(people, seer, portrait, astronaut
 
 def test_the_best_probes_come_from_both_ends():
     seen = [Probe(float(k), 0.9 - 0.01 * k, np.zeros(3, np.float32)) for k in range(20)]
-    times = [probe.time for probe in best_probes(seen)]
+    times = [probe.time for probe in best_probes(seen, 5)]
     assert times == [0.0, 10.0, 1.0, 11.0, 2.0]
     assert best_probes([]) == []
     assert len(best_probes(seen[:1])) == 1
