@@ -98,7 +98,7 @@ class Client:
             ImageError: it cannot be read.
         """
         name, data = encoded(image)
-        params = {"only": None if only is None else ",".join(only), "embeddings": embeddings or None}
+        params = _asked(only, embeddings)
         return _faces(self._transport.json("POST", "/v1/analyze", params=params, files=[("image", (name, data))]))
 
     def analyze_many(
@@ -111,7 +111,7 @@ class Client:
         """
         if len(images) < 2:
             return [self._one(image, only, embeddings) for image in images]
-        params = {"only": None if only is None else ",".join(only), "embeddings": embeddings or None}
+        params = _asked(only, embeddings)
         answer = self._transport.json("POST", "/v1/analyze", params=params, files=parts("image", images))
         return [_result(result) for result in answer["results"]]
 
@@ -224,6 +224,10 @@ class Client:
         """
         asked = {"person": person, "without": list(without), "mirrored": mirrored}
         return Attempt(self._transport, self._transport.json("POST", "/v1/liveness", json=asked)["session"])
+
+
+def _asked(only: Sequence[Task] | None, embeddings: bool) -> dict[str, Any]:
+    return {"only": None if only is None else ",".join(only), "embeddings": embeddings or None}
 
 
 def _faces(answer: Mapping[str, Any]) -> Faces:

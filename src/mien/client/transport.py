@@ -12,37 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.errors import (
-    DataError,
-    GalleryBusyError,
-    GalleryError,
-    ImageDecodeError,
-    ImageError,
-    ImageTooLargeError,
-    LivenessError,
-    MienError,
-    NoFaceError,
-    ServerError,
-    VideoError,
-)
+from mien.errors import GalleryError, ImageError, MienError, ServerError
 from mien.ops.image import ImageSource, read_image_bytes
+from mien.problem_codes import CODES
 
 if TYPE_CHECKING:
     import httpx2
 
 URL = "http://127.0.0.1:8765"
-_KINDS: Mapping[str, type[MienError]] = {
-    "picture-too-large": ImageTooLargeError,
-    "not-a-picture": ImageDecodeError,
-    "picture-unusable": ImageError,
-    "no-face": NoFaceError,
-    "video-unusable": VideoError,
-    "data-unusable": DataError,
-    "gallery-busy": GalleryBusyError,
-    "gallery": GalleryError,
-    "no-gallery": GalleryError,
-    "liveness": LivenessError,
-}
+_KINDS: Mapping[str, type[MienError]] = {**CODES, "no-gallery": GalleryError}
 _BUSY = (429, 503)
 _LONGEST_PAUSE = 10.0
 Part = tuple[str, tuple[str, bytes]]

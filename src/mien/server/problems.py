@@ -11,36 +11,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mien.errors import (
-    DataError,
-    GalleryBusyError,
-    GalleryError,
-    ImageDecodeError,
-    ImageError,
-    ImageTooLargeError,
-    LivenessError,
-    MienError,
-    NoFaceError,
-    NotInGalleryError,
-    VideoError,
-)
+from mien.errors import MienError, NotInGalleryError
+from mien.problem_codes import CODES
 
 log = logging.getLogger("mien.server")
 MEDIA_TYPE = "application/problem+json"
 GONE = 499
 """The caller hung up: no status of HTTP's, but what logs commonly say."""
 
+_STATUS_OF = {"picture-too-large": 413, "gallery-busy": 503, "gallery": 409, "liveness": 409}
 _STATUS: tuple[tuple[type[MienError], int, str], ...] = (
-    (ImageTooLargeError, 413, "picture-too-large"),
-    (ImageDecodeError, 422, "not-a-picture"),
-    (ImageError, 422, "picture-unusable"),
-    (NoFaceError, 422, "no-face"),
-    (VideoError, 422, "video-unusable"),
-    (DataError, 422, "data-unusable"),
     (NotInGalleryError, 404, "not-found"),
-    (GalleryBusyError, 503, "gallery-busy"),
-    (GalleryError, 409, "gallery"),
-    (LivenessError, 409, "liveness"),
+    *((kind, _STATUS_OF.get(code, 422), code) for code, kind in CODES.items()),
 )
 """What of the caller's doing an error is, most special first; any other is ours, and is answered with 500."""
 
