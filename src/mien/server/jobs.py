@@ -210,8 +210,9 @@ class Jobs:
                 raise Problem(503, "closing", "the server is stopping")
             active = [job for job in self._jobs.values() if not job.over]
             mine = sum(job.owner == owner for job in active)
-            if len(active) >= self._limits.jobs or mine >= max(1, self._limits.jobs // _SHARE):
-                whose = "of yours " if mine >= max(1, self._limits.jobs // _SHARE) else ""
+            served = mine >= max(1, self._limits.jobs // _SHARE)
+            if served or len(active) >= self._limits.jobs:
+                whose = "of yours " if served else ""
                 raise Problem(429, "busy", f"too many jobs {whose}wait already; try again later", {"Retry-After": "10"})
             self._forget_oldest(owner)
             job = Job(owner, kind, unit, self._root / secrets.token_hex(8))
