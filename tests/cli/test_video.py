@@ -47,7 +47,7 @@ def test_everything_at_once(two_people, gallery, mien, tmp_path):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert [person["who"] for person in told["people"]] == ["<Grace> & 王", "person 2"]
-    assert told["counts"] == {"people": 2, "named": 1, "at_once": 1, "fleeting_tracks": 0}
+    assert told["counts"] == {"people": 2, "at_least": 2, "named": 1, "at_once": 1, "fleeting_tracks": 0}
     assert told["lines"] == [{"line": [120, 0, 120, 240], "in": 0, "out": 0}]
     assert told["video"]["end"] == pytest.approx(3, abs=0.1)
     assert 0.7 < told["people"][0]["seconds"] < 1.3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +36,16 @@ def labels(name: str = "hamilton", *, clear: bool = False, until: int | None = N
     return found
 
 
-def score(moments: Iterable[Moment], truth: dict[int, LabelledFrame]) -> TrackingScores:
-    """How well the labelled frames were answered; faces that are hidden are no answers."""
-    return score_tracks(
-        (truth[m.frame], LabelledFrame(tuple(m.ids[m.seen].tolist()), m.faces.boxes[m.seen]))
-        for m in moments
-        if m.frame in truth
-    )
+def score(
+    moments: Iterable[Moment], truth: dict[int, LabelledFrame], *, without: Collection[int] = ()
+) -> TrackingScores:
+    """How well the labelled frames were answered; faces that are hidden are no answers, nor are tracks in `without`."""
+    return score_tracks((truth[m.frame], _answer(m, without)) for m in moments if m.frame in truth)
+
+
+def _answer(moment: Moment, without: Collection[int]) -> LabelledFrame:
+    given = moment.seen & ~np.isin(moment.ids, list(without))
+    return LabelledFrame(tuple(moment.ids[given].tolist()), moment.faces.boxes[given])
 
 
 def _boxes(boxes: Iterable[list[float]]) -> np.ndarray:

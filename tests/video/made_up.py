@@ -30,6 +30,7 @@ def scene(
     turned: Iterable[tuple[int, float, float]] | None = None,
     cuts: Iterable[float] = (),
     states: bool = False,
+    unclear: Iterable[tuple[int, float, float]] = (),
 ) -> Iterator[Moment]:
     """Moments as an analyzer would give them.
 
@@ -44,6 +45,7 @@ def scene(
         turned: when a face looks aside; None: pose was not asked for.
         cuts: when another scene begins.
         states: whether a run can go on from each tenth moment.
+        unclear: (track, start, end): until now never seen well enough to tell who it is.
     """
     for frame in range(round(fps * seconds)):
         time = frame / fps
@@ -63,6 +65,7 @@ def scene(
             people=tuple(names.get(track) for track in ids),
             image_size=SIZE,
             embedded=np.zeros(len(ids), dtype=np.bool_),
+            clear=np.array([not _within(unclear, track, time) for track in ids], dtype=np.bool_),
             cut=any(abs(time - cut) < 1e-9 for cut in cuts),
             state=State(time) if states and frame % 10 == 0 else None,
         )

@@ -22,6 +22,7 @@ from mien.types import Faces
 from mien.video.analysis import Moment, VideoAnalyzer
 from mien.video.frames import Frame, SourceInfo, open_frames
 from mien.video.state import State
+from mien.video.timeline import Timeline
 from tests.video.labels import labels, score
 from tests.video.scenes import FPS, HEADS, PHOTOS, Actor, bar, moving, scene, still
 
@@ -383,9 +384,9 @@ def test_a_moment_checks_its_lengths() -> None:
     none = Faces.empty((4, 4))
     empty = np.zeros(0, dtype=np.int64)
     with pytest.raises(ValueError, match="ids has shape"):
-        Moment(0, 0.0, np.array([1]), none, empty, (), (4, 4), empty)
+        Moment(0, 0.0, np.array([1]), none, empty, (), (4, 4), empty, empty)
     with pytest.raises(ValueError, match="1 names for 0 faces"):
-        Moment(0, 0.0, empty, none, empty, ("Grace",), (4, 4), empty)
+        Moment(0, 0.0, empty, none, empty, ("Grace",), (4, 4), empty, empty)
 
 
 # hamilton.mp4: people on a stage, then in the audience; 3 cuts. Labels: fixtures/hamilton.json
@@ -399,6 +400,8 @@ def test_hamilton(finder: FaceAnalyzer, shared_photos: Path) -> None:
     assert clear.people == 7
     assert clear.tracks == 8  # the man who is seen from the front first, and in profile after the first cut, is two
     assert clear.switches == 1
+    sure = score(moments, labels(clear=True), without=Timeline.of(moments).unclear)
+    assert (sure.tracks, sure.switches) == (5, 0)  # without his profile, and two who are blurred
     assert clear.idf1 > 0.9
     assert everybody.switches == 1
     assert everybody.invented == 0

@@ -33,7 +33,15 @@ NASTY = {
 @pytest.fixture(scope="module")
 def timeline() -> Timeline:
     acts = {n: [(0, 2, "neutral"), (2, 5, "happiness")] for n in range(1, 9)}
-    moments = scene(acts, seconds=6, names=NASTY, eyes_closed=[(1, 1, 1.2)], turned=[(2, 1, 3)], hidden=[(3, 1, 2)])
+    moments = scene(
+        acts,
+        seconds=6,
+        names=NASTY,
+        eyes_closed=[(1, 1, 1.2)],
+        turned=[(2, 1, 3)],
+        hidden=[(3, 1, 2)],
+        unclear=[(8, 0, 9), (7, 0, 9), (6, 0, 2)],
+    )
     late = (replace(moment, came_back=((8, 1),) if moment.time == 3.0 else ()) for moment in moments)
     return Timeline.of(late, name="scene.mp4", lines=[Line((0, 50), (100, 50), percent=True)])
 
@@ -65,6 +73,7 @@ def test_what_is_written_is_read(timeline, suffix, tmp_path):
     assert len(again.events) == pytest.approx(len(timeline.events), abs=8 if suffix == ".csv" else 0)
     if suffix != ".csv":
         assert (again.source, again.rules, again.same) == (timeline.source, timeline.rules, {8: 1})
+        assert again.unclear == timeline.unclear == {7, 8}
         assert [e.to_dict()["event"] for e in again.events] == [e.to_dict()["event"] for e in timeline.events]
 
 

@@ -22,12 +22,17 @@ from mien.video.state import State
 from mien.video.timeline import Timeline
 from tests.video.made_up import LABELS, scene
 
-ACTS = {1: [(0, 4, "neutral"), (4, 8, "happiness"), (8, 20, "neutral")], 2: [(3, 18, "surprise")]}
+ACTS = {
+    1: [(0, 4, "neutral"), (4, 8, "happiness"), (8, 20, "neutral")],
+    2: [(3, 18, "surprise")],
+    3: [(2, 6, "neutral")],
+}
+UNCLEAR = [(1, 0, 6), (2, 0, 20), (3, 0, 4)]
 SETUP = {"source": "scene.mp4", "every": 5}
 
 
 def moments():
-    return list(scene(ACTS, seconds=20, names={1: "Anna"}, states=True))
+    return list(scene(ACTS, seconds=20, names={1: "Anna"}, states=True, unclear=UNCLEAR))
 
 
 def started(path, **how) -> Run:

@@ -131,7 +131,30 @@ def test_tracks_of_one_name_are_one_person():
     )
     assert [person.label for person in timeline.people] == ["Anna", "person 3"]
     assert timeline.people[0].seconds == pytest.approx(7, abs=0.01)
-    assert timeline.summary.to_dict()["counts"] == {"people": 2, "named": 1, "at_once": 2, "fleeting_tracks": 0}
+    assert timeline.summary.to_dict()["counts"] == {
+        "people": 2,
+        "at_least": 2,
+        "named": 1,
+        "at_once": 2,
+        "fleeting_tracks": 0,
+    }
+
+
+def test_who_is_never_seen_well_could_be_one_of_the_others():
+    acts = {1: [(0, 3, "neutral")], 2: [(0, 3, "neutral")], 3: [(4, 9, "neutral")], 4: [(4, 9, "neutral")]}
+    summary = told(acts, unclear=[(2, 0, 2), (3, 0, 9), (4, 0, 9)]).summary  # 2 is seen well in the end
+    assert [person.clear for person in summary.people] == [True, True, False, False]
+    assert (summary.at_least, summary.how_many) == (2, "2 to 4 people")
+    assert summary.to_dict()["people"][2]["unclear"] is True
+    assert "unclear" not in summary.to_dict()["people"][1]
+    named = told(acts, unclear=[(3, 0, 9), (4, 0, 9)], names={3: "Anna"}).summary
+    assert (named.at_least, named.people[2].clear) == (3, True)
+
+
+def test_who_is_there_at_once_is_as_many_people_however_they_are_seen():
+    acts = {track: [(0, 9, "neutral")] for track in (1, 2, 3)}
+    summary = told(acts, unclear=[(track, 0, 9) for track in acts]).summary
+    assert (summary.at_least, summary.how_many) == (3, "3 people")
 
 
 def test_the_last_name_of_a_track_holds():

@@ -164,8 +164,7 @@ def print_summary(summary: Summary) -> None:
     print_rows(columns, rows)
     named = len({person.name for person in people if person.name is not None})
     told = f"{counted(named, 'name')} among them, " if named else ""
-    seen = "1 person" if len(people) == 1 else f"{len(people):,} people"
-    note(f"{seen}, {told}at most {summary.most_at_once} at once, {span_in_words(summary.source)}")
+    note(f"{summary.how_many}, {told}at most {summary.most_at_once} at once, {span_in_words(summary.source)}")
     for number, crossed in enumerate(summary.lines(), 1):
         note(f"line {number}: {crossed['in']} in, {crossed['out']} out")
 

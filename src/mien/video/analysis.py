@@ -18,7 +18,7 @@ from mien.analyzer import FaceAnalyzer, Task
 from mien.errors import DataError
 from mien.gallery.gallery import Gallery
 from mien.types import Faces, ImageArray
-from mien.video.appearance import Likeness, Look
+from mien.video.appearance import CLEAR, Likeness, Look
 from mien.video.cuts import CutDetector
 from mien.video.flow import FaceFlow
 from mien.video.frames import Frame
@@ -46,7 +46,6 @@ _BETTER = 1.15  # a face that is so much better pictured than ever before is emb
 _UNSETTLED_EVERY = 0.5  # seconds from one look to the next of a face that has no name yet
 _FIRST_LOOKS = 3  # looks that are had as soon as can be
 _LOOKS = 10  # looks that are had so often, whether or not there is a gallery
-_POOR = 0.3  # quality under which more looks of the same kind tell nothing
 _STATE_EVERY = 1.0  # seconds from one moment with a state to the next
 _EYES_APART = 0.45  # of a face box's width, of a face that looks at the camera
 
@@ -323,7 +322,7 @@ class VideoAnalyzer:
         ago = time - track.looks.latest.time if track.looks.latest else np.inf
         count = track.looks.count
         better = _goodness(track) > _BETTER * self._best.get(track.number, 0.0)
-        if track.looks.kept and max(look.quality for look in track.looks.kept) < _POOR:
+        if track.looks.kept and track.looks.best < CLEAR:  # more of the same tell nothing
             return better or ago >= self._embed_every
         unsettled = count < _LOOKS or (self._names is not None and not self._names.settled(track.number))
         patience = min(_UNSETTLED_EVERY, self._embed_every) if unsettled else self._embed_every
@@ -353,6 +352,7 @@ class VideoAnalyzer:
             people=self._names.of(ids, seen) if self._names is not None else (None,) * len(ids),
             image_size=size,
             embedded=np.array([_fresh(track, frame.time) for track in shown], dtype=np.bool_),
+            clear=np.array([self._tracker.clear(track) for track in shown], dtype=np.bool_),
         )
 
     def _described(self, image: ImageArray, tracks: Sequence[Track], size: tuple[int, int]) -> Faces:

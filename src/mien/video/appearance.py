@@ -18,6 +18,9 @@ Floats = npt.NDArray[np.float64]
 KEPT = 5
 """Looks that are kept of each person."""
 _MOST = 10.0  # of a log-likelihood ratio: nothing that one picture says is surer than that
+_LEAST = 3.0  # of a log-likelihood ratio: twenty to one, where there is only one look to be mistaken for
+CLEAR = _LEAST / _MOST
+"""The quality below which a look can never be evidence enough of who somebody is: evidence is weighed by quality."""
 _COPY = 0.9  # similarity from which two looks say the same
 
 
@@ -80,6 +83,10 @@ class Likeness:
         result[counts > 0] = np.where(best > 0, best, np.add.reduceat(weights * weighed, starts) / total)
         return result
 
+    def clear(self, looks: Looks) -> bool:
+        """Whether somebody was seen well enough to be known again, or not to be somebody who was here before."""
+        return self._logistic is not None and looks.best >= CLEAR
+
     def similar(self, a: Look, b: Look) -> bool:
         """Whether one of both is enough to keep."""
         return float(self._embedder.similarity(a.embedding, b.embedding)) >= _COPY
@@ -99,6 +106,11 @@ class Looks:
     count: int = 0
     latest: Look | None = None
 
+    @property
+    def best(self) -> float:
+        """The best quality, which never falls; 0 where nothing is kept."""
+        return max((look.quality for look in self.kept), default=0.0)
+
     def add(self, look: Look, likeness: Likeness) -> None:
         """Keep a look if it is better than one that says the same, or than the poorest."""
         self.count += 1
@@ -115,6 +127,6 @@ class Looks:
 def needed(everybody: Iterable[Looks]) -> float:
     """The evidence from which a face is one of these people, come back: twenty to one against chance.
 
-    That is 3, and the log of how many looks there are to be mistaken for.
+    That is the log of twenty, and of how many looks there are to be mistaken for.
     """
-    return 3.0 + math.log(max(sum(len(looks.kept) for looks in everybody), 1))
+    return _LEAST + math.log(max(sum(len(looks.kept) for looks in everybody), 1))

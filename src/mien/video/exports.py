@@ -79,6 +79,7 @@ class Content:
             },
             "labels": list(self.labels),
             "same": [list(pair) for pair in self.summary.same.items()],
+            "unclear": sorted(self.summary.unclear),
             "rules": {"lines": [[*map(list, (line.start, line.end))] for line in rules.lines]}
             | {"gap": rules.gap, "facing": rules.facing},
         }
@@ -94,6 +95,7 @@ class Loaded:
         source: what was looked at.
         rules: by which the story is told.
         same: by track, the earlier track of the same person.
+        unclear: tracks that were never seen well enough to tell whether they are of somebody who was here before.
     """
 
     rows: Rows
@@ -101,6 +103,7 @@ class Loaded:
     source: Source
     rules: Rules
     same: dict[int, int]
+    unclear: frozenset[int] = frozenset()
 
 
 def check_format(path: Path) -> None:
@@ -187,7 +190,8 @@ def loaded(rows: Rows, names: dict[int, str], meta: Mapping[str, Any] | None) ->
         str(told["name"]), (int(width), int(height)), float(told["start"]), float(told["end"]), int(told["moments"])
     )
     same = {int(track): int(earlier) for track, earlier in meta["same"]}
-    return Loaded(rows, names, source, Rules(lines, float(rules["gap"]), float(rules["facing"])), same)
+    unclear = frozenset(map(int, meta.get("unclear", ())))  # the first versions did not say it
+    return Loaded(rows, names, source, Rules(lines, float(rules["gap"]), float(rules["facing"])), same, unclear)
 
 
 # CSV

@@ -68,6 +68,7 @@ class Progress:
         source: what was looked at so far.
         names: of the gallery, by track.
         same: by track, the earlier track of the same person.
+        unclear: tracks that were never seen well enough to tell whether they are of somebody who was here before.
         known: those columns of `columns.OPTIONAL` of which anything is known.
         scene: number of the last scene.
     """
@@ -75,6 +76,7 @@ class Progress:
     source: Source = field(default_factory=Source)
     names: Mapping[int, str] = field(default_factory=dict)
     same: Mapping[int, int] = field(default_factory=dict)
+    unclear: frozenset[int] = frozenset()
     known: frozenset[str] = frozenset()
     scene: int = 0
 
@@ -85,6 +87,7 @@ class Progress:
             "source": [source.name, list(source.size), source.start, source.end, source.moments],
             "names": {str(track): name for track, name in self.names.items()},
             "same": list(self.same.items()),
+            "unclear": sorted(self.unclear),
             "known": sorted(self.known),
             "scene": self.scene,
         })  # fmt: skip
@@ -102,6 +105,7 @@ class Progress:
             Source(str(name), (int(size[0]), int(size[1])), float(start), float(end), int(moments)),
             {int(track): str(person) for track, person in data["names"].items()},
             {int(track): int(earlier) for track, earlier in data["same"]},
+            frozenset(map(int, data["unclear"])),
             frozenset(map(str, data["known"])),
             int(data["scene"]),
         )

@@ -27,6 +27,8 @@ class Moment:
         people: the N names from the gallery, None where there is none; no name comes twice.
         image_size: (width, height) of the frame.
         embedded: (N,) bool, whether the embedding was made of this frame.
+        clear: (N,) bool, whether the track was seen well enough so far to tell whether it is of somebody who was here
+            before; where it never is, nobody knows whether it is one more person.
         cut: whether another scene begins with this frame.
         came_back: (number, earlier number) of tracks that only now turn out to be of people who were here before; both
             are the same person from then on.
@@ -44,13 +46,14 @@ class Moment:
     people: tuple[str | None, ...]
     image_size: tuple[int, int]
     embedded: npt.NDArray[np.bool_]
+    clear: npt.NDArray[np.bool_]
     cut: bool = False
     came_back: tuple[tuple[int, int], ...] = ()
     state: State | None = None
 
     def __post_init__(self) -> None:
         n = len(self.faces)
-        for name, kind in (("ids", np.int64), ("seen", np.bool_), ("embedded", np.bool_)):
+        for name, kind in (("ids", np.int64), ("seen", np.bool_), ("embedded", np.bool_), ("clear", np.bool_)):
             array = np.array(getattr(self, name), dtype=kind)
             if array.shape != (n,):
                 raise ValueError(f"{name} has shape {array.shape}, expected {(n,)}")

@@ -86,9 +86,9 @@ def to_html(summary: Summary, pictures: Mapping[str, bytes] | None = None) -> st
 
 
 def _figures(summary: Summary) -> dict[str, str]:
-    people = len(summary.people)
+    how_many, what = summary.how_many.rsplit(" ", 1) if summary.people else ("0", "people")
     named = len({person.name for person in summary.people if person.name is not None})
-    figures = {"person" if people == 1 else "people": str(people), "of them named": str(named)}
+    figures = {what: how_many, "of them named": str(named)}
     return figures | {"at once, at most": str(summary.most_at_once), "of video": duration(summary.source.seconds)}
 
 
@@ -96,10 +96,13 @@ def _about(summary: Summary) -> str:
     source = summary.source
     width, height = source.size
     looked = f"Looked at: {span_in_words(source)}, {source.moments:,} pictures of {width} x {height} pixels."
-    return (
+    counted = (
         f"{looked} People without a name are counted by their tracks: somebody who left and came back unrecognised"
         " counts again."
     )
+    if not (unclear := [person.label for person in summary.people if not person.clear]):
+        return counted
+    return f"{counted} Never seen well enough to tell whether they are one of the others: {', '.join(unclear)}."
 
 
 def _people(summary: Summary) -> tuple[Sequence[str], list[tuple[str, ...]]]:

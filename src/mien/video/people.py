@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +25,13 @@ class Person:
         name: from the gallery, or None.
         tracks: theirs, in order.
         presence: when they were there.
+        clear: whether they were seen well enough to tell that they are nobody else of these people.
     """
 
     name: str | None
     tracks: tuple[Track, ...]
     presence: tuple[Interval, ...]
+    clear: bool = True
 
     @property
     def label(self) -> str:
@@ -83,7 +85,12 @@ class Person:
 
 
 def people(
-    story: Story, names: Mapping[int, str], same: Mapping[int, int] | None = None, *, least: float = FLEETING
+    story: Story,
+    names: Mapping[int, str],
+    same: Mapping[int, int] | None = None,
+    unclear: Collection[int] = (),
+    *,
+    least: float = FLEETING,
 ) -> list[Person]:
     """Everybody, in the order in which they came, and of their tracks.
 
@@ -91,6 +98,7 @@ def people(
         story: of all tracks.
         names: by track.
         same: by track, the earlier track of the same person.
+        unclear: tracks that were never seen well enough to tell whose they are.
         least: seconds for which an unnamed track must have been seen to count. A video that is shorter has nobody else,
             so there the longest track always counts.
     """
@@ -100,7 +108,12 @@ def people(
     for track in sorted(tracks, key=lambda track: (track.presence[0][0], track.number)):
         groups.setdefault(_who(track.number, names, same or {}), []).append(track)
     return [
-        Person(who if isinstance(who, str) else None, tuple(theirs), _presence(theirs, story.rules.gap))
+        Person(
+            who if isinstance(who, str) else None,
+            tuple(theirs),
+            _presence(theirs, story.rules.gap),
+            clear=isinstance(who, str) or any(track.number not in unclear for track in theirs),
+        )
         for who, theirs in groups.items()
         if isinstance(who, str) or sum(track.seconds for track in theirs) >= min(least, longest)
     ]

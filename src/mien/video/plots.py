@@ -296,8 +296,7 @@ def _time_axis(axes: Any, summary: Summary) -> None:
 
 
 def _title(summary: Summary, title: str) -> str:
-    people = len(summary.people)
-    seen = "nobody" if not people else "1 person" if people == 1 else f"{people} people"
+    seen = summary.how_many if summary.people else "nobody"
     name = printable(title or Path(summary.source.name).name)
     return f"{name}{': ' if name else ''}{seen}, {span_in_words(summary.source)}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ class Recorder:
     Attributes:
         names: of the gallery, by track.
         same: by track, the earlier track of the same person, who was recognised late.
+        unclear: tracks that were never seen well enough to tell whether they are of somebody who was here before.
         scene: number of the scene of the last moment, from 0.
 
     Args:
@@ -40,6 +41,7 @@ class Recorder:
         source: what was looked at before, and its name.
         names: of the gallery, by track, as far as they are known before.
         same: likewise, see above.
+        unclear: likewise.
         scene: with which it goes on.
     """
 
@@ -51,11 +53,13 @@ class Recorder:
         source: Source | None = None,
         names: Mapping[int, str] | None = None,
         same: Mapping[int, int] | None = None,
+        unclear: Iterable[int] = (),
         scene: int = 0,
     ) -> None:
         self.labels = tuple(labels)
         self.names: dict[int, str] = dict(names or {})
         self.same: dict[int, int] = dict(same or {})
+        self.unclear = set(unclear)
         self.scene = scene
         self._smoother = smoother or TrackSmoother(self.labels)
         self._source = source or Source()
@@ -93,6 +97,8 @@ class Recorder:
                 self.names[track] = name
             else:
                 self.names.pop(track, None)
+        self.unclear |= set(moment.ids[~moment.clear].tolist())
+        self.unclear -= set(moment.ids[moment.clear].tolist())
         self.scene += moment.cut
         self._waiting = self._rows(moment)
         first = self._source.moments == 0

@@ -57,6 +57,7 @@ class Run:
             source=before.source,
             names=before.names,
             same=before.same,
+            unclear=before.unclear,
             scene=before.scene,
         )
         self._story: Story | None = None
@@ -154,7 +155,8 @@ class Run:
 
     def summary(self) -> Summary:
         """What it amounts to."""
-        return Summary(self._told(), self.names, self.source, same=self._recorder.same)
+        recorder = self._recorder
+        return Summary(self._told(), self.names, self.source, same=recorder.same, unclear=recorder.unclear)
 
     def blocks(self) -> Iterable[Rows]:
         """All rows, block by block, from the disk."""
@@ -190,7 +192,14 @@ class Run:
 
     def _progress(self) -> Progress:
         recorder = self._recorder
-        return Progress(recorder.source, dict(recorder.names), dict(recorder.same), self._known, recorder.scene)
+        return Progress(
+            recorder.source,
+            dict(recorder.names),
+            dict(recorder.same),
+            frozenset(recorder.unclear),
+            self._known,
+            recorder.scene,
+        )
 
     def _tell(self, rows: Rows) -> None:
         if len(rows):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,20 +51,28 @@ class Summary:
         names: of the gallery, by track.
         source: what was looked at.
         same: by track, the earlier track of the same person.
+        unclear: tracks that were never seen well enough to tell whether they are of somebody who was here before.
     """
 
     def __init__(
-        self, story: Story, names: Mapping[int, str], source: Source, *, same: Mapping[int, int] | None = None
+        self,
+        story: Story,
+        names: Mapping[int, str],
+        source: Source,
+        *,
+        same: Mapping[int, int] | None = None,
+        unclear: Collection[int] = (),
     ) -> None:
         self.story = story
         self.names = dict(names)
         self.same = dict(same or {})
+        self.unclear = frozenset(unclear)
         self.source = source
 
     @cached_property
     def people(self) -> list[Person]:
         """Everybody, in the order in which they came."""
-        return people(self.story, self.names, self.same)
+        return people(self.story, self.names, self.same, self.unclear)
 
     @cached_property
     def events(self) -> list[Event]:
@@ -79,6 +87,19 @@ class Summary:
     def at(self, time: float) -> list[Person]:
         """Who is there at a time, in seconds."""
         return [person for person in self.people if any(start <= time < end for start, end in person.presence)]
+
+    @property
+    def at_least(self) -> int:
+        """How many people there were for sure: those who were not seen well could each be one of the others."""
+        return max(sum(person.clear for person in self.people), self.most_at_once)
+
+    @property
+    def how_many(self) -> str:
+        """The number of people in words: "1 person", "7 to 11 people"."""
+        least, most = self.at_least, len(self.people)
+        if least == most:
+            return "1 person" if most == 1 else f"{most:,} people"
+        return f"{least:,} to {most:,} people"
 
     @cached_property
     def most_at_once(self) -> int:
@@ -131,6 +152,7 @@ class Summary:
             },
             "counts": {
                 "people": len(self.people),
+                "at_least": self.at_least,
                 "named": len({person.name for person in self.people if person.name is not None}),
                 "at_once": self.most_at_once,
                 "fleeting_tracks": fleeting(self.story, self.people),
@@ -159,6 +181,8 @@ class Summary:
         out: dict[str, Any] = {"who": person.label}
         if person.name is not None:
             out["person"] = person.name
+        if not person.clear:
+            out["unclear"] = True
         out |= {
             "tracks": [track.number for track in person.tracks],
             "seconds": round(person.seconds, 2),

@@ -39,6 +39,7 @@ class Timeline:
         source: what was looked at.
         rules: by which events and presence are found.
         same: by track, the earlier track of the same person, who was recognised late.
+        unclear: tracks that were never seen well enough to tell whether they are of somebody who was here before.
     """
 
     rows: Rows
@@ -46,6 +47,7 @@ class Timeline:
     source: Source = field(default_factory=Source)
     rules: Rules = field(default_factory=Rules)
     same: Mapping[int, int] = field(default_factory=dict)
+    unclear: frozenset[int] = frozenset()
 
     @classmethod
     def of(
@@ -74,7 +76,7 @@ class Timeline:
         rows = recorder.take(last=True)
         source = recorder.source
         rules = Rules(tuple(line.pixels(source.size) for line in lines), facing=facing)
-        return cls(rows, recorder.names, source, rules, recorder.same)
+        return cls(rows, recorder.names, source, rules, recorder.same, frozenset(recorder.unclear))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -85,7 +87,7 @@ class Timeline:
             MienError: it is Parquet, and pyarrow is not installed.
         """
         read = exports.read(Path(path))
-        return cls(read.rows, read.names, read.source, read.rules, read.same)
+        return cls(read.rows, read.names, read.source, read.rules, read.same, read.unclear)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it whole, or not at all, in the format that the suffix names: .parquet, .csv, .jsonl, or .vtt.
@@ -149,7 +151,7 @@ class Timeline:
         """What it amounts to."""
         story = Story(self.rows.labels, self.rules)
         story.add(self.rows)
-        return Summary(story, self.names, self.source, same=self.same)
+        return Summary(story, self.names, self.source, same=self.same, unclear=self.unclear)
 
     @property
     def people(self) -> list[Person]:

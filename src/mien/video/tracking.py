@@ -360,6 +360,10 @@ class Tracker:
         if self.likeness is not None:
             track.looks.add(look, self.likeness)
 
+    def clear(self, track: Track) -> bool:
+        """Whether a track was ever seen well enough to tell whether it is of somebody who was here before."""
+        return self.likeness is not None and self.likeness.clear(track.looks)
+
     def _remember(self, track: Track) -> None:
         if track.number and track.looks.kept:
             self.remembered[track.number] = Past(track.looks, track.last_seen)

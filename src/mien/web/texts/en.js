@@ -295,6 +295,7 @@ export default {
   "video.drop.hint": "At most {size}. It is looked at and forgotten.",
   "video.choose": "Choose a video",
   "video.names": "Name people from the gallery",
+  "video.found.range": { other: "{least} to {n} people" },
   "video.found": { one: "{n} person", other: "{n} people" },
   "video.nobody": "No faces were found in this video.",
   "video.people": "People in this video",

@@ -295,6 +295,7 @@ export default {
   "video.drop.hint": "最大 {size}。看过即忘。",
   "video.choose": "选择视频",
   "video.names": "用人脸库中的姓名标注",
+  "video.found.range": { other: "{least} 至 {n} 人" },
   "video.found": { other: "{n} 人" },
   "video.nobody": "视频中没有找到人脸。",
   "video.people": "视频中的人物",

@@ -54,7 +54,7 @@ class Video {
     player.ontime = (time) => timeline.moveTo(time, { seek: false });
     const again = button(t("video.again"), () => { forget(this.job.id); this.job = null; this.ask(); }, { symbol: "back" });
     put(this.body,
-      h("p.lead", { role: "status" }, t("video.found", { n: counts.people })),
+      h("p.lead", { role: "status" }, howMany(counts)),
       player.element,
       result.people.length ? timeline.element : h("div.empty.small", null, icon("face"), h("p", null, t("video.nobody"))),
       result.people.length ? peopleTable(result) : null,
@@ -77,6 +77,11 @@ class Video {
     return h("li", null, button(label, () => attempt(() => download(filePath(this.job.id, name), name)), { symbol: "download" }),
       h("span.soft.small", null, name));
   }
+}
+
+/** Who was never seen well could be one of the others. */
+function howMany({ people: n, at_least: least }) {
+  return least < n ? t("video.found.range", { least, n }) : t("video.found", { n });
 }
 
 /** What the timeline shows, in numbers. */
