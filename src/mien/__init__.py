@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mien.version import VERSION
 
 if TYPE_CHECKING:
-    from mien.analyzer import FaceAnalyzer, FileResult
+    from mien.analyzer import FaceAnalyzer
     from mien.answers import Ages, Expressions, Genders
     from mien.client.client import Client
     from mien.errors import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mien.gallery.enrolment import Enrolment
     from mien.gallery.gallery import Gallery
     from mien.gallery.records import Face, Person
+    from mien.many import FileResult
     from mien.models.store import WeightsStore
     from mien.ops.draw import draw_faces
     from mien.ops.image import load_image, save_image
@@ -66,7 +67,7 @@ _HOMES = {
     "Faces": "mien.types",
     "Frame": "mien.video.frames",
     "FrameSource": "mien.video.frames",
-    "FileResult": "mien.analyzer",
+    "FileResult": "mien.many",
     "Gallery": "mien.gallery.gallery",
     "GalleryBusyError": "mien.errors",
     "GalleryError": "mien.errors",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
 from threading import Lock
@@ -15,6 +13,7 @@ from typing import Generic, Literal, TypeVar, overload
 import numpy as np
 
 from mien.errors import MienError, NoFaceError
+from mien.many import FileResult, in_order
 from mien.models import face_parts, registry
 from mien.models.attributes import SHIPPED as SHIPPED_ATTRIBUTES
 from mien.models.attributes import FaceAttributes
@@ -54,23 +53,6 @@ class _Lazy(Generic[_Model_co]):
     @cached_property
     def _model(self) -> _Model_co:
         return self._load()
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """What became of one file of a run over many.
-
-    Attributes:
-        path: as given.
-        faces: the faces, or None where the file failed.
-        error: why it failed, or None.
-        image: (H, W, 3) uint8 RGB, where it was asked to be kept.
-    """
-
-    path: str
-    faces: Faces | None = None
-    error: MienError | None = None
-    image: ImageArray | None = None
 
 
 class FaceAnalyzer:
@@ -130,6 +112,7 @@ class FaceAnalyzer:
         self._mode: Mode = "accurate" if accurate else "fast"
         self._options = RuntimeOptions(threads or default_threads(), device, precision)
         self._store = store or WeightsStore()
+        self._single = _Lazy(self._single_threaded)
         self._detector = _Lazy(self._load_detector)
         self._embedder = _Lazy(self._load_embedder)
         self._expression = _Lazy(self._load_expression)
@@ -367,9 +350,9 @@ class FaceAnalyzer:
     ) -> Iterator[FileResult]:
         """Analyse many files, several at a time, in order; a bad file is reported and the others go on.
 
-        Each file is read and analysed whole by one of `workers` threads, whose networks use one thread each: on a
-        folder that is faster than one picture at a time on all cores, and the results do not depend on it. At most
-        `2 * workers` pictures are in memory.
+        Files are read and analysed by `workers` threads, whose networks use one thread each, up to four pictures in
+        one batch: on a folder that is faster than one picture at a time on all cores, and the results do not depend
+        on it. A few pictures for each worker are in memory, 16 megapixels together or one.
 
         Args:
             paths: of pictures.
@@ -383,23 +366,11 @@ class FaceAnalyzer:
             ModelError: a model cannot be loaded; raised at once, not when the first result is asked for.
         """
         workers = workers or self._options.threads
-        single = self._single_threaded() if self._options.threads > 1 else self.load()
-        return single._in_order(paths, workers, keep_images)
-
-    def _in_order(self, paths: Iterable[str | PathLike[str]], workers: int, keep_images: bool) -> Iterator[FileResult]:
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="mien")
-        running: deque[Future[FileResult]] = deque()
-        try:
-            for path in paths:
-                running.append(pool.submit(self.file, fspath(path), keep_image=keep_images))
-                if len(running) >= 2 * workers:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        single = self._single().with_tasks(self._only, size=self._size) if self._options.threads > 1 else self
+        return in_order(paths, single.load()._analyze, workers=workers, keep_images=keep_images)
 
     def _single_threaded(self) -> FaceAnalyzer:
+        """One whose networks use one thread each; they are loaded when it is asked for something."""
         return FaceAnalyzer(
             **self._names,
             only=self._only,
@@ -410,7 +381,7 @@ class FaceAnalyzer:
             device=self._options.device,
             precision=self._options.precision,
             store=self._store,
-        ).load()
+        )
 
 
 def no_face_message(source: ImageSource) -> str:

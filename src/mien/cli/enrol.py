@@ -15,10 +15,10 @@ from mien.errors import NoFaceError
 from mien.ops.files import printable
 
 if TYPE_CHECKING:
-    from mien.analyzer import FileResult
     from mien.gallery.enrolment import Enrolment
     from mien.gallery.gallery import Gallery
     from mien.gallery.records import NewFace
+    from mien.many import FileResult
 
 
 def moment(text: str) -> datetime | None:

@@ -18,7 +18,8 @@ from mien.ops.files import folder_error, is_folder, list_images
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mien.analyzer import FaceAnalyzer, FileResult
+    from mien.analyzer import FaceAnalyzer
+    from mien.many import FileResult
     from mien.types import Faces
 
 STDIN = "-"

@@ -9,13 +9,14 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from mien.analyzer import FileResult, Task
+from mien.analyzer import Task
 from mien.client.gallery import RemoteGallery
 from mien.client.jobs import Job
 from mien.client.transport import URL, Transport, encoded, error_of, parts
 from mien.client.unlocking import Attempt
 from mien.errors import ServerError
 from mien.gallery.decision import Candidate
+from mien.many import FileResult
 from mien.ops.image import ImageSource
 from mien.types import Faces, Verification
 

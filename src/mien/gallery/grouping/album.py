@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from mien.analyzer import FaceAnalyzer, FileResult
+from mien.analyzer import FaceAnalyzer
 from mien.errors import DataError
 from mien.gallery.grouping.face_file import MadeBy, read_faces, write_faces
+from mien.many import FileResult
 from mien.ops.files import printable
 from mien.ops.image import picture_digest
 from mien.types import Faces
