@@ -66,6 +66,14 @@ def test_verification_and_identification_have_the_librarys_types(client, server_
     assert client.identify(ASTRONAUT).people == (None,)
 
 
+def test_who_it_is_and_what_they_show_are_one_question(client, server_analyzer):
+    found = client.identify(HOPPER, only=["expression", "age"])
+    assert found.people[0].name == "Grace"
+    own = server_analyzer.with_tasks(("detect", "expression", "age"))(HOPPER)
+    assert found.faces.to_dicts() == own.to_dicts()
+    assert client.identify(HOPPER).faces.expressions is None
+
+
 def test_what_is_wrong_is_raised_as_the_library_does(client):
     grey = np.full((80, 80, 3), 90, np.uint8)
     with pytest.raises(NoFaceError):

@@ -68,6 +68,8 @@ def test_a_key_does_no_more_than_it_was_made_for(guarded):
         answer = client.post("/v1/analyze", content=HOPPER, headers={"content-type": "image/jpeg"})
         check(answer, 403, code="scope")
         assert logged(guarded, answer)["key"] == "reader"
+        assert client.post("/v1/identify", content=HOPPER).status_code == 200
+        check(client.post("/v1/identify?only=age", content=HOPPER), 403, code="scope")
     with guarded.client("analyze") as client:
         check(client.post("/v1/identify", content=HOPPER), 403, code="scope")
         for method, path in operations(guarded):

@@ -116,6 +116,25 @@ def test_people_are_recognised_and_strangers_are_not(client):
     assert "id" not in stranger
 
 
+def test_who_it_is_and_what_they_show_are_one_question(client, server_analyzer):
+    asked = "expression,age,quality"
+    face = client.post(f"/v1/identify?only={asked}", **raw(HOPPER)).json()["faces"][0]
+    assert face["identity"]["person"] == "Grace"
+    described = server_analyzer.with_tasks(("detect", "expression", "age", "embed", "quality"))(HOPPER)
+    assert face == json.loads(json.dumps(described.to_dicts(embeddings=False)[0])) | {"identity": face["identity"]}
+    alone = client.post("/v1/identify", **raw(HOPPER)).json()["faces"][0]
+    assert alone == {name: face[name] for name in ("box", "score", "landmarks", "identity")}
+    answer = client.post("/v1/identify?only=feelings", **raw(HOPPER))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+
+
+def test_a_picture_without_faces_shows_nobody(client, tmp_path):
+    from mien import save_image
+
+    save_image(tmp_path / "grey.png", np.full((64, 64, 3), 128, np.uint8))
+    assert client.post("/v1/identify?only=age", **raw(tmp_path / "grey.png")).json()["faces"] == []
+
+
 def test_without_a_gallery_nobody_is_identified(server_analyzer):
     with TestClient(create_app(Settings(workers=1), server_analyzer), base_url="http://localhost") as client:
         answer = client.post("/v1/identify", **raw(HOPPER))

@@ -143,7 +143,13 @@ class Client:
         return Verification(**{name: answer[name] for name in Verification.__dataclass_fields__})
 
     def identify(
-        self, image: ImageSource, *, fpir: float | None = None, threshold: float | None = None, candidates: int = 0
+        self,
+        image: ImageSource,
+        *,
+        fpir: float | None = None,
+        threshold: float | None = None,
+        candidates: int = 0,
+        only: Sequence[Task] | None = None,
     ) -> Identified:
         """Say who is on a picture: people of the server's gallery, or unknown.
 
@@ -152,12 +158,13 @@ class Client:
             fpir: the share of strangers who may be given a name; 0.01 by default.
             threshold: similarity to reach, instead.
             candidates: how many of the people most like each face to list.
+            only: what to say of faces beside who they are, as `analyze` takes it; nothing by default.
 
         Raises:
             ImageError: it cannot be read.
             GalleryError: the server has no gallery.
         """
-        params = {"fpir": fpir, "threshold": threshold, "candidates": candidates or None}
+        params = {"fpir": fpir, "threshold": threshold, "candidates": candidates or None, **_asked(only)}
         answer = self._transport.json("POST", "/v1/identify", params=params, files=[("image", encoded(image))])
         return Identified(
             _faces(answer),
@@ -227,7 +234,7 @@ class Client:
         return Attempt(self._transport, self._transport.json("POST", "/v1/liveness", json=asked)["session"])
 
 
-def _asked(only: Sequence[Task] | None, embeddings: bool) -> dict[str, Any]:
+def _asked(only: Sequence[Task] | None, embeddings: bool = False) -> dict[str, Any]:
     return {"only": None if only is None else ",".join(only), "embeddings": embeddings or None}
 
 

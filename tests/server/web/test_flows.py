@@ -50,8 +50,11 @@ def test_who_comes_first_enrols_themselves_and_is_greeted_by_name(visit, nobody,
 def test_faces_of_a_picture_are_found_named_and_enrolled(visit, tmp_path, server_analyzer, pair, language, size):
     with serving(tmp_path, server_analyzer, Grace_Hopper=GRACE) as server:
         visitor = visit(server, language, size=size).go("look")
+        asked_for = []
+        visitor.page.on("request", lambda request: asked_for.append(request.method) if "?only=" in request.url else None)
         visitor.choose(pair)
         visitor.says("look.found", n=2)
+        assert asked_for == ["POST"]  # who they are and what they show are one question
         cards = visitor.page.locator(".face-card")
         assert cards.nth(0).get_by_role("heading").inner_text() == "Grace Hopper"
         assert cards.nth(1).get_by_role("heading").inner_text() == visitor.t("face.unknown")

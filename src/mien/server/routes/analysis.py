@@ -13,7 +13,7 @@ from mien.analyzer import TASKS, Task, no_face_message, to_dict
 from mien.errors import MienError, ModelError, NoFaceError
 from mien.gallery.answers import identified
 from mien.gallery.decision import FPIR
-from mien.server.access import Caller, require
+from mien.server.access import Caller, allow, require
 from mien.server.context import Context, context_of
 from mien.server.leaving import while_connected
 from mien.server.people import with_gallery
@@ -36,6 +36,14 @@ _DEFAULT = "detect,pose,expression,quality"
 _EMBED: tuple[Task, ...] = ("detect", "embed")
 _FMR = 1e-3
 _TWO = {"type": "object", "properties": {"a": BINARY, "b": BINARY}, "required": ["a", "b"]}
+Only = Annotated[
+    str,
+    Query(
+        max_length=200,
+        description=f"What to say of faces, with commas between: {', '.join(TASKS)}.",
+        examples=["expression,quality", "detect,age,gender"],
+    ),
+]
 
 
 @router.post(
@@ -47,9 +55,7 @@ _TWO = {"type": "object", "properties": {"a": BINARY, "b": BINARY}, "required": 
 async def analyze(
     request: Request,
     caller: Annotated[Caller, Depends(require("analyze"))],
-    only: Annotated[
-        str, Query(max_length=200, description=f"What to say of faces, with commas between: {', '.join(TASKS)}.")
-    ] = _DEFAULT,
+    only: Only = _DEFAULT,
     embeddings: Annotated[bool, Query(description="Whether faces come with their embeddings; asks for them.")] = False,
 ) -> JSONResponse:
     """Find the faces of a picture, or of several, and say what each shows."""
@@ -104,18 +110,26 @@ async def verify(
 async def identify(
     request: Request,
     caller: Annotated[Caller, Depends(require("gallery:read"))],
+    *,
     fpir: Annotated[float, Query(gt=0, lt=1, description="The share of strangers who may be given a name.")] = FPIR,
     threshold: Annotated[
         float | None, Query(ge=-1, le=1, description="Similarity to reach, instead of `fpir`.")
     ] = None,
     candidates: Annotated[int, Query(ge=0, le=100, description="Also list so many people most like each face.")] = 0,
+    only: Only = "detect",
 ) -> JSONResponse:
-    """Say who is on a picture, or on several: people of the gallery, or unknown."""
+    """Say who is on a picture, or on several: people of the gallery, or unknown; and what they show, if that is asked.
+
+    What `only` asks for beside `detect` and `embed` needs the scope analyze, too.
+    """
     context = context_of(request)
     context.known()
+    tasks = tasks_of(f"{only},embed")
+    if set(tasks) - set(_EMBED):
+        allow(caller, "analyze")
 
     async def answer(picture: Upload) -> Answer:
-        faces = (await context.engine.analyze(picture.data, name=picture.name, only=_EMBED)).faces
+        faces = (await context.engine.analyze(picture.data, name=picture.name, only=tasks)).faces
         out = to_dict(picture.name, faces)
         if (probes := faces.embeddings) is not None and len(faces):
             how: dict[str, Any] = {"k": max(candidates, 5), "fpir": fpir, "threshold": threshold}

@@ -5,23 +5,16 @@ import { preferences } from "./preferences.js";
 import { does, readsGallery, server } from "./server.js";
 
 /** What is asked of faces, as the server wants it. */
-export function tasks(...names) {
-  const wanted = names.length ? names : ["detect", "pose", "expression", "quality"];
-  if (!names.length && preferences.attributes) wanted.push("age", "gender");
+function tasks() {
+  const wanted = ["detect", "pose", "expression", "quality"];
+  if (preferences.attributes) wanted.push("age", "gender");
   return wanted.filter(does).join(",");
 }
 
 /** Faces of a picture, with who they are where somebody may be known. */
-export async function lookAt(blob, signal) {
+export function lookAt(blob, signal) {
   const known = readsGallery() && server.gallery.people > 0;
-  const [answer, named] = await Promise.all([
-    post(`/v1/analyze${query({ only: tasks() })}`, { body: blob, signal }),
-    known ? identify(blob, signal) : null,
-  ]);
-  named?.faces.forEach((face, i) => { // the same detector saw the same picture: the same faces in the same order
-    if (answer.faces[i]) answer.faces[i].identity = face.identity;
-  });
-  return answer;
+  return post(`/v1/${known ? "identify" : "analyze"}${query({ only: tasks() })}`, { body: blob, signal });
 }
 
 /** Who the faces of a picture are. */
