@@ -51,7 +51,9 @@ def test_faces_of_a_picture_are_found_named_and_enrolled(visit, tmp_path, server
     with serving(tmp_path, server_analyzer, Grace_Hopper=GRACE) as server:
         visitor = visit(server, language, size=size).go("look")
         asked_for = []
-        visitor.page.on("request", lambda request: asked_for.append(request.method) if "?only=" in request.url else None)
+        visitor.page.on(
+            "request", lambda request: asked_for.append(request.method) if "?only=" in request.url else None
+        )
         visitor.choose(pair)
         visitor.says("look.found", n=2)
         assert asked_for == ["POST"]  # who they are and what they show are one question
@@ -74,15 +76,27 @@ def test_faces_of_a_picture_are_found_named_and_enrolled(visit, tmp_path, server
         visitor.shot("look-attributes")
 
 
-def test_who_is_taken_for_somebody_can_say_so(visit, tmp_path, server_analyzer):
+@both
+def test_who_is_taken_for_somebody_can_say_so(visit, tmp_path, server_analyzer, language, size):
     with serving(tmp_path, server_analyzer, Grace_Hopper=GRACE) as server:
-        visitor = visit(server).go("look")
+        before = server.people()
+        visitor = visit(server, language, size=size).go("look")
         visitor.choose(GRACE)
-        visitor.page.get_by_role("heading", name="Grace Hopper").wait_for()
+        grace = visitor.page.get_by_role("heading", name="Grace Hopper")
+        grace.wait_for()
         visitor.button("face.not").click()
-        visitor.dialog_button("face.not.do").click()
         visitor.heading("face.unknown").wait_for()
-        assert asked(server, "/v1/gallery")["unassigned"] == 1
+        assert visitor.page.locator(".face-card").evaluate("card => card === document.activeElement")
+        visitor.says("face.not.here", name="Grace Hopper")
+        visitor.shot("look-not")
+        visitor.button("undo").click()
+        grace.wait_for()
+        visitor.button("face.not").click()
+        visitor.page.get_by_role("switch").check()  # asks again
+        visitor.page.get_by_text(visitor.t("face.age")).first.wait_for()
+        assert visitor.heading("face.unknown").is_visible()
+        assert server.people() == before  # nothing is kept of a face that nobody enrolled
+        assert visitor.button("face.enrol").is_visible()
 
 
 @both

@@ -28,12 +28,3 @@ export function enrol(pictures, fields, { to = null, largest = true, signal } = 
   const path = to === null ? "/v1/gallery/people" : `/v1/gallery/people/${encodeURIComponent(to)}/faces`;
   return post(`${path}${query({ largest })}`, { form, signal });
 }
-
-/** Say that a face that was just seen does not show somebody: it is enrolled, and then taken from them for good. */
-export async function notThisPerson(picture, person) {
-  const told = await enrol([picture], {}, { to: person });
-  const face = told.enrolled[0]?.face ?? told.skipped[0]?.face;
-  if (face === undefined) throw new Error("the picture was not enrolled");
-  await post(`/v1/gallery/people/${encodeURIComponent(person)}/forbid`, { json: { face } });
-}
-

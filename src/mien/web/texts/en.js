@@ -110,6 +110,7 @@ export default {
   "face.not.text": "mien will remember that this face does not show {name}, and will not call similar faces {name}.",
   "face.not.do": "It is not them",
   "face.not.done": "Noted: this is not {name}.",
+  "face.not.here": "This face is no longer called {name} here; nothing is kept. Enrol it under its own name, so that mien can tell them apart.",
   "face.move": "Move to somebody",
   "face.move.text": "To whom does this face belong?",
   "face.moved": "Moved to {name}.",

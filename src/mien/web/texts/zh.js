@@ -110,6 +110,7 @@ export default {
   "face.not.text": "mien 会记住这张脸不是 {name}，以后也不会把相似的脸认作 {name}。",
   "face.not.do": "不是此人",
   "face.not.done": "已记下：这不是 {name}。",
+  "face.not.here": "此处不再把这张脸称为 {name}，也不会保存任何内容。用此人自己的名字登记，mien 才能区分他们。",
   "face.move": "移给他人",
   "face.move.text": "这张脸属于谁？",
   "face.moved": "已移给 {name}。",

@@ -1,9 +1,9 @@
 /** Look: a picture, and what its faces show. */
 
-import { attempt, confirm, note } from "../lib/dialog.js";
+import { note } from "../lib/dialog.js";
 import { button, h, icon, put, toggle } from "../lib/dom.js";
 import { explain, stopped } from "../lib/api.js";
-import { lookAt, notThisPerson } from "../lib/analysis.js";
+import { lookAt } from "../lib/analysis.js";
 import { Camera, CameraError } from "../lib/camera.js";
 import { enrolDialog } from "../enrol.js";
 import {
@@ -97,6 +97,7 @@ class Look {
     try {
       picture.bitmap ??= await decode(picture.file).catch(() => null);
       picture.answer = await lookAt(picture.file, this.signal);
+      for (const face of picture.answer.faces) if (picture.denied?.has(claimOf(face))) face.identity = { person: null };
       picture.state = "done";
     } catch (error) {
       if (stopped(error)) return;
@@ -175,18 +176,27 @@ class Look {
     if (await enrolDialog({ pictures: [cut], person })) await this.analyse(picture);
   }
 
-  async deny(picture, face) {
-    const { id, person: name } = face.identity;
-    if (!(await confirm(t("face.not"), t("face.not.text", { name: name ?? "" }), t("face.not.do")))) return;
-    const done = await attempt(async () => {
-      await notThisPerson(await cutOut(picture.bitmap, face.box), id);
-      return true;
-    });
-    if (!done) return;
-    note(t("face.not.done", { name: name ?? "" }));
-    await this.analyse(picture);
+  /** Forget a name for this picture. Nothing is kept of a face that nobody enrolled: mien remembers who it is once it is enrolled. */
+  deny(picture, face) {
+    const { identity } = face;
+    const claim = claimOf(face);
+    (picture.denied ??= new Set()).add(claim);
+    this.call(picture, face, { person: null });
+    const undo = () => { picture.denied.delete(claim); this.call(picture, face, identity); };
+    note(t("face.not.here", { name: identity.person ?? "" }), { action: { label: t("undo"), run: undo } });
+  }
+
+  /** Show a face as somebody else; reading goes on at its card. */
+  call(picture, face, identity) {
+    face.identity = identity;
+    if (this.current !== picture) return;
+    this.show();
+    this.body.querySelectorAll(".face-card")[picture.answer.faces.indexOf(face)]?.focus({ preventScroll: true });
   }
 }
+
+/** Who a face was said to be: the same for the same face of the same picture. */
+const claimOf = ({ box, identity }) => `${identity?.id} ${box}`;
 
 /** How sure an identification is. */
 function certainty(identity) {
