@@ -15,7 +15,8 @@ import pytest
 from mien import Gallery, load_image
 from mien.server.jobs import Jobs
 from mien.server.problems import Problem
-from mien.server.settings import Limits
+from mien.server.settings import Limits, Settings
+from tests.server.conftest import running
 from tests.server.serving import ASTRONAUT, HOPPER, enrol, finished, image, key, refused, serving
 from tests.video.clips import clip
 
@@ -264,6 +265,43 @@ def test_videos_that_are_too_large_empty_or_asked_wrongly(client, place):
 
 
 # Whose they are, and when they end
+
+
+def test_what_cannot_be_kept_is_refused_and_takes_no_place(server_analyzer, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    with serving(server_analyzer, tmp_path) as client:
+        [root] = (tmp_path / "tmp").iterdir()
+        root.rename(tmp_path / "away")  # as a disk that went
+        for _ in range(10):
+            refused(client.post("/v1/videos", content=b"video"), 503, "storage")
+            refused(cluster(client, [image(HOPPER)]), 503, "storage")
+        (tmp_path / "away").rename(root)
+        assert client.get("/v1/jobs").json()["jobs"] == []
+        assert client.post("/v1/videos", content=b"video").status_code == 202
+
+
+def test_a_job_that_is_removed_ends_its_upload(server_analyzer, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    settings = Settings(port=0, workers=1, folder=tmp_path / "state", limits=Limits(per_minute=0))
+    sent = 0
+    with running(settings, server_analyzer) as server:
+        jobs = server.app.state.context.jobs
+
+        def endless():
+            nonlocal sent
+            while sent < 200:
+                yield bytes(2_000_000)
+                sent += 1
+                if sent == 3:
+                    until(lambda: jobs.all_of("local"))
+                    jobs.remove(jobs.all_of("local")[0])
+
+        with server.client() as client:
+            assert "removed" in refused(client.post("/v1/videos", content=endless()), 409, "cancelled")
+        assert sent < 200
+        assert kept(tmp_path) == []
 
 
 def test_a_job_belongs_to_the_key_that_made_it(server_analyzer, tmp_path):

@@ -91,6 +91,11 @@ class Job:
         """Whether nothing more happens."""
         return self.state in ("done", "failed", "cancelled")
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self._stopped.is_set()
+
     def check(self) -> None:
         """Go on, if anybody still wants that; called often by whoever works on it.
 
@@ -98,7 +103,7 @@ class Job:
             StoppedError: nobody does.
             Problem: it runs for longer than it may.
         """
-        if self._stopped.is_set():
+        if self.stopped:
             raise StoppedError
         if time.monotonic() > self._until:
             raise Problem(422, "too-long", "the job took longer than this server allows; send less at once")
@@ -106,7 +111,7 @@ class Job:
     def on_stop(self, function: Callable[[], None]) -> None:
         """Call a function, from another thread, when the job is to stop: what waits for something is to be woken."""
         self._on_stop.append(function)
-        if self._stopped.is_set():
+        if self.stopped:
             function()
 
     def begin(self, seconds: float) -> None:
@@ -228,7 +233,7 @@ class Jobs:
         """
         with self._changed:
             if self._jobs.get(job.id) is not job:
-                raise Problem(409, "cancelled", "the job was removed while it was being uploaded")
+                raise removed_meanwhile()
             self._queue.append((job, work))
             self._changed.notify_all()
 
@@ -321,6 +326,11 @@ class Jobs:
         for job in over[: max(0, len(over) - _KEPT * self._limits.jobs + 1)]:
             del self._jobs[job.id]
             _remove(job.folder)
+
+
+def removed_meanwhile() -> Problem:
+    """What somebody is told who still uploads for a job that is gone."""
+    return Problem(409, "cancelled", "the job was removed while it was being uploaded")
 
 
 def _expired(job: Job) -> bool:

@@ -1,14 +1,15 @@
 """Pictures as they come: raw, or in a form of several parts; never more of them than a request may bring.
 
 A form is read as it streams in, and refused as soon as a part is too large, not after all of it has arrived. Pictures
-stay in memory; nothing is written to a file unless `save_body` is asked to.
+stay in memory; nothing is written to a file unless `save_body` or `save_files` is asked to, and then by a thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -18,6 +19,7 @@ from mien.server.access import gates_of
 from mien.server.bodies import too_large
 from mien.server.problems import Problem
 from mien.server.settings import Limits
+from mien.server.spool import PIECE, Spool
 from mien.server.visits import visit_of
 
 _FIELDS = 16
@@ -122,12 +124,12 @@ async def read_form(request: Request, limits: Limits, *, most: int | None = None
     return sinks.form
 
 
-async def save_body(request: Request, file: BinaryIO, most: int, part: str) -> str:
+async def save_body(request: Request, path: Path, most: int, part: str) -> str:
     """Write a raw body, or one part of a form, to a file, while it arrives.
 
     Args:
         request: whose body has not been read.
-        file: open for writing.
+        path: of a file that is not there yet.
         most: bytes.
         part: name of the form's part; others are refused.
 
@@ -138,51 +140,62 @@ async def save_body(request: Request, file: BinaryIO, most: int, part: str) -> s
         Problem: it is longer, empty, or cannot be read.
         OSError: the file cannot be written.
     """
-    sinks = _ToFile(file, most, part)
+    sinks = _ToFile(path, most, part)
     if is_form(request):
         await _parse(request, sinks)
     else:
         async for data in request.stream():
             sinks.write(data)
-            gates_of(request).in_flight.give(visit_of(request.scope), len(data))
+            await _written(request, sinks.spool, PIECE)
+        await _written(request, sinks.spool)
     if not sinks.size:
         raise Problem(422, "empty", f"no {part}; send one as the body, or as a file called {part}")
     return sinks.name
+
+
+async def _written(request: Request, spool: Spool, least: int = 0) -> None:
+    """What was written to a file is in memory no longer."""
+    gates_of(request).in_flight.give(visit_of(request.scope), await spool.flush(least))
 
 
 Write = Callable[[bytes], None]
 """Takes the bytes of a file, and an empty piece at its end."""
 
 
-async def save_files(request: Request, begin: Callable[[str, str], Write]) -> None:
-    """Hand the files of a form over while they arrive; it has no other fields.
+async def save_files(request: Request, begin: Callable[[str, str, Spool], Write]) -> None:
+    """Write the files of a form while they arrive; it has no other fields.
 
     Args:
         request: whose body has not been read.
-        begin: called with the field and the name of each file; gives what takes its bytes. It may raise `Problem`.
+        begin: called with the field and the name of each file, and what writes them; gives what takes its bytes. It may
+            raise `Problem`.
 
     Raises:
         Problem: it is no form, or cannot be read.
+        OSError: a file cannot be written.
     """
     if not is_form(request):
         raise Problem(415, "form", "send a form, multipart/form-data")
-    await _parse(request, _HandedOver(begin))
+    await _parse(request, _ToFiles(begin))
 
 
-class _HandedOver:
-    keeps = False
+class _ToFiles:
+    def __init__(self, begin: Callable[[str, str, Spool], Write]) -> None:
+        self.spool = Spool()
+        self._begin = begin
 
-    def __init__(self, begin: Callable[[str, str], Write]) -> None:
-        self.file = begin
+    def file(self, field: str, name: str) -> Write:
+        return self._begin(field, name, self.spool)
 
     def text(self, field: str) -> Write:
         raise Problem(422, "invalid", "a form with nothing but files, please")
 
 
 class _Sinks(Protocol):
-    """Where the parts of a form go."""
+    """Where the parts of a form go: into memory, or through a spool to files."""
 
-    keeps: bool
+    @property
+    def spool(self) -> Spool | None: ...
 
     def file(self, field: str, name: str) -> Write:
         """A file begins; what is given takes its bytes, and an empty part at its end."""
@@ -192,7 +205,7 @@ class _Sinks(Protocol):
 
 
 class _InMemory:
-    keeps = True
+    spool = None
 
     def __init__(self, most_bytes: int, most_files: int) -> None:
         self.form = Form()
@@ -223,17 +236,15 @@ class _InMemory:
 
 
 class _ToFile:
-    keeps = False
-
-    def __init__(self, file: BinaryIO, most: int, part: str) -> None:
-        self.name, self.size = part, 0
-        self._file, self._most, self._part, self._begun = file, most, part, False
+    def __init__(self, path: Path, most: int, part: str) -> None:
+        self.name, self.size, self.spool = part, 0, Spool()
+        self._path, self._most, self._part, self._begun = path, most, part, False
 
     def write(self, data: bytes) -> None:
         self.size += len(data)
         if self.size > self._most:
             raise too_large(self._most)
-        self._file.write(data)
+        self.spool.add(self._path, data)
 
     def file(self, field: str, name: str) -> Write:
         if field != self._part or self._begun:
@@ -264,6 +275,7 @@ async def _parse(request: Request, sinks: _Sinks) -> None:
 
     Raises:
         Problem: it is no form, or a part is refused.
+        OSError: a file cannot be written.
     """
     reading = _Reading(sinks)
     boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
@@ -273,13 +285,15 @@ async def _parse(request: Request, sinks: _Sinks) -> None:
     try:
         async for data in request.stream():
             parser.write(data)
-            if not sinks.keeps:
-                gates_of(request).in_flight.give(visit_of(request.scope), len(data))
+            if sinks.spool is not None:
+                await _written(request, sinks.spool, PIECE)
         parser.finalize()
     except FormParserError as error:
         raise Problem(422, "form", "a form that cannot be read") from error
     if not reading.ended:
         raise Problem(422, "form", "a form that ends in the middle")
+    if sinks.spool is not None:
+        await _written(request, sinks.spool)
 
 
 class _Reading:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
+from mien.server.bodies import too_large
 from mien.server.context import context_of
 from mien.server.job_clusters import ARCHIVE, MOST, Clustering, open_archive
 from mien.server.problems import Problem
 from mien.server.room_schemas import OneJobAnswer
-from mien.server.routes.jobs import Asker, told
+from mien.server.routes.jobs import Asker, begun, told
 from mien.server.schemas import BINARY, body_of, refusals
 from mien.server.settings import Limits
+from mien.server.spool import Spool
 from mien.server.uploads import Write, save_files
-from mien.server.visits import visit_of
 
 router = APIRouter(prefix="/v1/clusters", tags=["jobs"])
 _BODY = body_of(
@@ -40,36 +40,34 @@ _BODY = body_of(
 class _Sorted:
     """Puts the files of a form into a job's folder while they arrive: pictures 0, 1, ..., or one archive."""
 
-    def __init__(self, folder: Path, limits: Limits, files: ExitStack) -> None:
+    def __init__(self, folder: Path, limits: Limits) -> None:
         self.names: list[str] = []
         self.archive = False
-        self._folder, self._limits, self._files = folder, limits, files
+        self._folder, self._limits = folder, limits
 
-    def __call__(self, field: str, name: str) -> Write:
+    def __call__(self, field: str, name: str, spool: Spool) -> Write:
         if field == "archive" and not (self.archive or self.names):
             self.archive = True
-            return self._writing(ARCHIVE, self._limits.video_bytes)
+            return _writing(spool, self._folder / ARCHIVE, self._limits.video_bytes)
         if field != "image" or self.archive:
             raise Problem(422, "invalid", "pictures as files called image, or one zip file called archive, please")
         if len(self.names) == MOST:
             raise Problem(413, "too-many", f"more than {MOST} pictures in one job")
         self.names.append(name)
-        return self._writing(str(len(self.names) - 1), self._limits.picture_bytes)
+        return _writing(spool, self._folder / str(len(self.names) - 1), self._limits.picture_bytes)
 
-    def _writing(self, name: str, most: int) -> Write:
-        file = self._files.enter_context((self._folder / name).open("xb"))
-        size = 0
 
-        def write(data: bytes) -> None:
-            nonlocal size
-            size += len(data)
-            if size > most:
-                raise Problem(413, "too-large", f"a file of more than {most:,} bytes")
-            file.write(data)
-            if not data:  # its end
-                file.close()
+def _writing(spool: Spool, path: Path, most: int) -> Write:
+    size = 0
 
-        return write
+    def write(data: bytes) -> None:
+        nonlocal size
+        size += len(data)
+        if size > most:
+            raise too_large(most, "a file")
+        spool.add(path, data)
+
+    return write
 
 
 @router.post(
@@ -91,19 +89,12 @@ async def clusters(
     """Group the faces of pictures, or of a zip file of them, by whom they show; crops of them are kept for a while."""
     context = context_of(request)
     limits = context.settings.limits
-    job = context.jobs.admit(caller.id, "cluster", "pictures")
-    try:
-        with ExitStack() as files:
-            sorted_ = _Sorted(job.folder, limits, files)
-            await save_files(request, sorted_)
+    async with begun(request, caller, "cluster", "pictures") as job:
+        sorted_ = _Sorted(job.folder, limits)
+        await save_files(request, sorted_)
         if sorted_.archive:
             await context.engine.run(open_archive, job.folder / ARCHIVE, limits)
         elif not sorted_.names:
             raise Problem(422, "empty", "no pictures; send them as files called image, or a zip file called archive")
-        work = Clustering(context.engine.analyzer, limits, sorted_.names, min_size, threshold)
-        context.jobs.queue(job, work)
-    except BaseException:
-        context.jobs.remove(job)
-        raise
-    visit_of(request.scope).subject = job.id
+        context.jobs.queue(job, Clustering(context.engine.analyzer, limits, sorted_.names, min_size, threshold))
     return told(job, 202)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
@@ -13,13 +16,15 @@ from mien.gallery.grouping.naming import name_groups
 from mien.server.access import Caller, require
 from mien.server.context import context_of
 from mien.server.job_clusters import Found
-from mien.server.jobs import Job
+from mien.server.jobs import Job, Kind, removed_meanwhile
 from mien.server.people import EnrolBody, with_gallery
 from mien.server.problems import Problem
 from mien.server.room_schemas import GroupNamedAnswer, JobsAnswer, OneJobAnswer
 from mien.server.schemas import BINARY, refusals
+from mien.server.visits import visit_of
 from mien.types import SCHEMA
 
+log = logging.getLogger("mien.server")
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 Asker = Annotated[Caller, Depends(require("analyze"))]
 JobId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{22}$", description="Id of a job.")]
@@ -103,6 +108,33 @@ async def name_group(
         return told_dict(enrolment, faces)
 
     return JSONResponse({"schema": SCHEMA, "group": group, **await with_gallery(request, caller, work)}, 201)
+
+
+@asynccontextmanager
+async def begun(
+    request: Request, caller: Caller, kind: Kind, unit: Literal["pictures", "seconds"]
+) -> AsyncIterator[Job]:
+    """A place for a job, into whose folder something is then uploaded; given up where that fails, or what follows.
+
+    Raises:
+        Problem: there is no place (429), the server is stopping, or it cannot write files (503); the job was removed
+            meanwhile (409).
+    """
+    context = context_of(request)
+    try:
+        job = await context.engine.run(context.jobs.admit, caller.id, kind, unit)
+        try:
+            yield job
+        except BaseException as error:
+            removed = job.stopped  # and its folder with it, so that nothing can be written there
+            await context.engine.run(context.jobs.remove, job)
+            if removed and isinstance(error, OSError):
+                raise removed_meanwhile() from error
+            raise
+    except OSError as error:
+        log.error("an upload cannot be kept: %s", error)
+        raise Problem(503, "storage", "the server cannot keep uploads now; try again later") from error
+    visit_of(request.scope).subject = job.id
 
 
 def told(job: Job, status: int = 200) -> JSONResponse:

@@ -14,10 +14,9 @@ from mien.server.job_videos import UPLOAD, Filming
 from mien.server.people import actor_of
 from mien.server.problems import Problem
 from mien.server.room_schemas import OneJobAnswer
-from mien.server.routes.jobs import Asker, told
+from mien.server.routes.jobs import Asker, begun, told
 from mien.server.schemas import BINARY, body_of, refusals
 from mien.server.uploads import clean_name, save_body
-from mien.server.visits import visit_of
 
 router = APIRouter(prefix="/v1/videos", tags=["jobs"])
 _NO_VIDEO = re.compile(r"\s*(text/|application/(json|[^;]*\+json)\b)", re.IGNORECASE)
@@ -50,10 +49,8 @@ async def videos(
     if identify:
         allow(caller, "gallery:read")
         context.known().check(context.engine.analyzer.embedder)
-    job = context.jobs.admit(caller.id, "video", "seconds")
-    try:
-        with (job.folder / UPLOAD).open("xb") as file:
-            sent = await save_body(request, file, limits.video_bytes, "video")
+    async with begun(request, caller, "video", "seconds") as job:
+        sent = await save_body(request, job.folder / UPLOAD, limits.video_bytes, "video")
         work = Filming(
             context.engine.analyzer,
             limits,
@@ -63,11 +60,4 @@ async def videos(
             "auto" if every == "auto" else int(every),
         )
         context.jobs.queue(job, work)
-    except OSError as error:
-        context.jobs.remove(job)
-        raise Problem(503, "storage", "the server cannot keep this video now; try again later") from error
-    except BaseException:
-        context.jobs.remove(job)
-        raise
-    visit_of(request.scope).subject = job.id
     return told(job, 202)
