@@ -12,6 +12,8 @@ import time
 import httpx2
 import pytest
 
+from mien import Gallery
+
 
 @pytest.fixture
 def state(tmp_path):
@@ -66,6 +68,13 @@ def test_it_serves_and_ends_in_order(started, tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
     assert errors.splitlines()[-1] == "mien: stopped"
+
+
+def test_a_gallery_of_accurate_embeddings_is_served_as_it_is(started, tmp_path):
+    Gallery.open(tmp_path / "people.db", mode="accurate").close()
+    _, url, _ = started("--gallery", str(tmp_path / "people.db"))
+    wait_until_ready(url)
+    assert httpx2.get(f"{url}/v1/gallery", trust_env=False).json()["gallery"]["mode"] == "accurate"
 
 
 def test_what_was_accepted_is_finished_before_it_ends(started, portrait):

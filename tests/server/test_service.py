@@ -4,7 +4,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from mien import Gallery
+from mien import FaceAnalyzer, Gallery
+from mien.analyzer import TASKS
 from mien.models import registry
 from mien.server.app import create_app
 from mien.server.settings import Settings
@@ -30,6 +31,23 @@ def test_ready_only_while_it_runs(client, app, server_analyzer):
     stopped = TestClient(create_app(Settings(workers=1), server_analyzer), base_url="http://localhost")
     answer = stopped.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "not-ready")
+
+
+def test_a_gallery_is_served_by_networks_that_fit_it(tmp_path):
+    Gallery.open(tmp_path / "people.db", mode="accurate").close()
+    told = []
+
+    def make(info):
+        told.append(info)
+        return FaceAnalyzer(only=TASKS, threads=1, accurate=info.mode == "accurate")
+
+    app = create_app(Settings(gallery=str(tmp_path / "people.db"), workers=1, folder=tmp_path), make)
+    context = app.state.context
+    assert told == [context.gallery.info]
+    context.gallery.check(context.engine.analyzer.embedder)
+    context.gallery.close()
+    create_app(Settings(folder=tmp_path), lambda info: told.append(info) or FaceAnalyzer(only=TASKS))
+    assert told[1] is None
 
 
 def test_info_says_what_is_offered(client):

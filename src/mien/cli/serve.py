@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from mien.cli.serve_extra import needs_extra
 
 if TYPE_CHECKING:
     from mien.analyzer import FaceAnalyzer
+    from mien.gallery.records import GalleryInfo
     from mien.server.settings import Settings
 
 app = typer.Typer(cls=Commands, invoke_without_command=True)
@@ -28,6 +30,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: one that is free.")] = 8765,
     gallery: galleries.GalleryUrl = galleries.URL,
     key: galleries.KeySource = None,
+    embedder: galleries.Embedder = None,
     keep_crops: galleries.KeepCrops = False,
     no_gallery: Annotated[bool, typer.Option("--no-gallery", help="Serve no gallery: nobody is known.")] = False,
     workers: Annotated[
@@ -76,6 +79,7 @@ def serve(
         port=port,
         gallery=None if no_gallery else gallery,
         gallery_key=key,
+        embedder=embedder,
         keep_crops=keep_crops,
         workers=workers,
         batch=batch,
@@ -95,7 +99,7 @@ def _run(settings: Settings, certificate: Path | None, key: Path | None) -> None
         from mien.server import serving
     logging.basicConfig(level=logging.WARNING, format="mien: %(message)s")
     with serving.listen(settings) as listening:
-        served = application.create_app(settings, _analyzer(settings), tls=certificate is not None)
+        served = application.create_app(settings, partial(_analyzer, settings), tls=certificate is not None)
         server = serving.server_of(served, settings, certificate=certificate, key=key)
         served.state.context.engine.analyzer.load()
         _tell(settings, listening.getsockname()[1], tls=certificate is not None)
@@ -103,17 +107,11 @@ def _run(settings: Settings, certificate: Path | None, key: Path | None) -> None
     note("mien: stopped")
 
 
-def _analyzer(settings: Settings) -> FaceAnalyzer:
+def _analyzer(settings: Settings, info: GalleryInfo | None) -> FaceAnalyzer:
     """One whose embeddings fit the gallery."""
     from mien.analyzer import TASKS
 
-    info = None
-    if settings.gallery is not None:
-        opened = galleries.open_if_there(settings.gallery, key=settings.gallery_key)
-        if opened is not None:
-            with opened:
-                info = opened.info
-    return galleries.make_analyzer(info, None, only=TASKS, threads=1)
+    return galleries.make_analyzer(info, settings.embedder, only=TASKS, threads=1)
 
 
 def _tell(settings: Settings, port: int, *, tls: bool) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from mien.analyzer import FaceAnalyzer
 from mien.gallery.gallery import Gallery
+from mien.gallery.records import GalleryInfo
 from mien.server import gates, problems
 from mien.server.attempts import Attempts
 from mien.server.context import Context
@@ -21,12 +22,18 @@ from mien.server.settings import Settings
 from mien.version import VERSION
 
 
-def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls: bool = False) -> FastAPI:
+def create_app(
+    settings: Settings,
+    analyzer: FaceAnalyzer | Callable[[GalleryInfo | None], FaceAnalyzer] | None = None,
+    *,
+    tls: bool = False,
+) -> FastAPI:
     """A server, ready to be run by uvicorn, see `serving`.
 
     Args:
         settings: how it is set up.
-        analyzer: does the work, and has to do all of `TASKS`; by default one with the networks that come with mien.
+        analyzer: does the work, and has to do all of `TASKS`; or what makes it, told of the gallery that its embeddings
+            have to fit. By default one with the networks that come with mien.
         tls: whether it speaks HTTPS itself.
 
     Raises:
@@ -35,6 +42,8 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
     """
     guards = gates.Gates(settings, tls=tls)  # first: where nobody may be let in, nothing is made
     opened = _opened(settings)
+    if analyzer is not None and not isinstance(analyzer, FaceAnalyzer):
+        analyzer = analyzer(None if opened is None else opened.info)
     metrics, places = Metrics(), Places(settings.limits.sessions, shared=settings.needs_keys)
     context = Context(
         settings,
@@ -81,4 +90,10 @@ def create_app(settings: Settings, analyzer: FaceAnalyzer | None = None, *, tls:
 def _opened(settings: Settings) -> Gallery | None:
     if settings.gallery is None:
         return None
-    return Gallery.open(settings.gallery, key=settings.gallery_key, keep_crops=settings.keep_crops)
+    return Gallery.open(
+        settings.gallery,
+        embedder=settings.embedder,
+        mode=None,
+        key=settings.gallery_key,
+        keep_crops=settings.keep_crops,
+    )

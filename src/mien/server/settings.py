@@ -60,6 +60,7 @@ class Settings:
         port: of it.
         gallery: file or address of the gallery; None serves none.
         gallery_key: where the key of an encrypted gallery is, see `Gallery.open`.
+        embedder: of the gallery; None: its own, and mien's default where it is new.
         keep_crops: whether a gallery that is new keeps a crop of each face, which the page shows.
         folder: of keys, the audit log and lock-outs; the user's own by default.
         workers: pictures that are analysed at a time, each by one thread; 0: as many as there are cores.
@@ -76,6 +77,7 @@ class Settings:
     port: int = PORT
     gallery: str | None = None
     gallery_key: str | None = None
+    embedder: str | None = None
     keep_crops: bool = False
     folder: Path | None = None
     workers: int = 0
