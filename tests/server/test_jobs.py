@@ -11,9 +11,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from mien import Gallery, load_image
 from mien.server.jobs import Jobs
+from mien.server.metrics import Metrics
 from mien.server.problems import Problem
 from mien.server.settings import Limits, Settings
 from tests.server.conftest import running
@@ -397,6 +399,39 @@ def test_a_running_job_stops_at_once_and_one_that_waits_never_begins(tmp_path):
         jobs.of("me", one.id)
     with pytest.raises(Problem, match="removed"):
         jobs.queue(two, waiting)
+    jobs.close()
+
+
+def test_jobs_are_counted(tmp_path):
+    metrics = Metrics()
+    jobs = Jobs(Limits(jobs=40), tmp_path, metrics)
+    jobs.start()
+
+    def figures(name: str) -> dict[tuple[str, ...], float]:
+        told = text_string_to_metric_families(metrics.text().decode())
+        samples = [one for family in told for one in family.samples if one.name == name and one.value]
+        return {tuple(one.labels.values()): one.value for one in samples}
+
+    assert 'mien_jobs_total{kind="cluster",state="failed"} 0.0' in metrics.text().decode()
+    endless = Endless()
+    running, waits = (jobs.admit("me", "video", "seconds") for _ in range(2))
+    for job in (running, waits):
+        jobs.queue(job, endless)
+    uploads = jobs.admit("me", "cluster", "pictures")
+    assert endless.began.wait(5)
+    assert figures("mien_running_jobs") == {("video",): 1}
+    assert figures("mien_waiting_jobs") == {("video",): 1, ("cluster",): 1}
+    jobs.remove(waits)
+    jobs.remove(uploads)  # was refused, say: it never was a job
+    jobs.remove(running)
+    good, bad = (jobs.admit("me", "cluster", "pictures") for _ in range(2))
+    jobs.queue(good, lambda _: {})
+    jobs.queue(bad, lambda _: {"wrong": int("wrong")})
+    until(lambda: bad.over and not figures("mien_running_jobs"))
+    assert figures("mien_waiting_jobs") == {}
+    expected = {("video", "cancelled"): 2, ("cluster", "done"): 1, ("cluster", "failed"): 1}
+    assert figures("mien_jobs_total") == expected
+    assert figures("mien_job_seconds_count") == {("video",): 1, ("cluster",): 2}
     jobs.close()
 
 

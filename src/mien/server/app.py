@@ -51,7 +51,7 @@ def create_app(
         opened,
         metrics,
         places,
-        Jobs(settings.limits),
+        Jobs(settings.limits, metrics=metrics),
         Attempts(places, settings.limits, settings.folder),
     )
 

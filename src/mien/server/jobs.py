@@ -20,17 +20,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
 from mien.errors import MienError
+from mien.server.metrics import Metrics
 from mien.server.problems import Problem, problem_of
 from mien.server.settings import Limits
 
 Kind = Literal["cluster", "video"]
+KINDS: tuple[Kind, ...] = ("cluster", "video")
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
+_OVER: tuple[State, ...] = ("done", "failed", "cancelled")
 
 log = logging.getLogger("mien.server")
 _PREFIX = "mien-jobs-"
@@ -89,7 +93,7 @@ class Job:
     @property
     def over(self) -> bool:
         """Whether nothing more happens."""
-        return self.state in ("done", "failed", "cancelled")
+        return self.state in _OVER
 
     @property
     def stopped(self) -> bool:
@@ -162,10 +166,11 @@ class Jobs:
     Args:
         limits: how many, for how long.
         place: folder for the folder of jobs; the system's own for temporary files by default.
+        metrics: count them.
     """
 
-    def __init__(self, limits: Limits, place: Path | None = None) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, place: Path | None = None, metrics: Metrics | None = None) -> None:
+        self._limits, self._metrics = limits, metrics or Metrics()
         self._place = place or Path(tempfile.gettempdir())
         self._jobs: dict[str, Job] = {}
         self._queue: deque[tuple[Job, Work]] = deque()
@@ -176,6 +181,11 @@ class Jobs:
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (("mien-jobs", self._work), ("mien-jobs-expiry", self._watch))
         ]
+        for kind in KINDS:
+            self._metrics.waiting_jobs.labels(kind).set_function(partial(self._count, kind, "waiting"))
+            self._metrics.running_jobs.labels(kind).set_function(partial(self._count, kind, "running"))
+            for state in _OVER:
+                self._metrics.jobs.labels(kind, state)  # there from the beginning, at 0
 
     def start(self) -> None:
         """Begin to work."""
@@ -219,11 +229,13 @@ class Jobs:
             if served or len(active) >= self._limits.jobs:
                 whose = "of yours " if served else ""
                 raise Problem(429, "busy", f"too many jobs {whose}wait already; try again later", {"Retry-After": "10"})
-            self._forget_oldest(owner)
+            forgotten = self._forget_oldest(owner)
             job = Job(owner, kind, unit, self._root / secrets.token_hex(8))
             job.folder.mkdir(mode=0o700)
             self._jobs[job.id] = job
-            return job
+        for old in forgotten:
+            _remove(old.folder)
+        return job
 
     def queue(self, job: Job, work: Work) -> None:
         """Do a job when it is its turn.
@@ -258,7 +270,10 @@ class Jobs:
         """Stop a job, and remove all that is kept of it."""
         with self._changed:
             self._jobs.pop(job.id, None)
-            self._queue = deque(item for item in self._queue if item[0] is not job)
+            kept = deque(item for item in self._queue if item[0] is not job)
+            if len(kept) < len(self._queue):  # else it has not been uploaded yet, runs, or is over
+                self._metrics.jobs.labels(job.kind, "cancelled").inc()
+            self._queue = kept
             runs = job is self._running
         job.stop()
         if not runs:  # else by whoever runs it, once nothing is written there any more
@@ -287,6 +302,7 @@ class Jobs:
 
     def _do(self, job: Job, work: Work) -> None:
         job.begin(self._limits.job_seconds)
+        began = time.monotonic()
         state: State = "failed"
         try:
             result = work(job)
@@ -307,6 +323,8 @@ class Jobs:
             job.error = Problem(500, "internal", "the server failed; its log says why")
         if state != "done":
             job.files, job.kept = (), None
+        self._metrics.jobs.labels(job.kind, state).inc()
+        self._metrics.job_seconds.labels(job.kind).observe(time.monotonic() - began)
         job.expires = datetime.now(UTC) + timedelta(seconds=self._limits.keep_seconds)
         job.state = state
 
@@ -320,12 +338,20 @@ class Jobs:
             for job in expired:
                 self.remove(job)
 
-    def _forget_oldest(self, owner: str) -> None:
-        """Of jobs that are over, an owner keeps a few."""
+    def _forget_oldest(self, owner: str) -> list[Job]:
+        """Of jobs that are over, an owner keeps a few; gives those whose folders are to be removed."""
         over = [job for job in self._jobs.values() if job.over and job.owner == owner]
-        for job in over[: max(0, len(over) - _KEPT * self._limits.jobs + 1)]:
+        oldest = over[: max(0, len(over) - _KEPT * self._limits.jobs + 1)]
+        for job in oldest:
             del self._jobs[job.id]
-            _remove(job.folder)
+        return oldest
+
+    def _count(self, kind: Kind, state: State) -> int:
+        """Jobs that wait, also for their upload; or that run, also one that was removed and has not stopped yet."""
+        with self._changed:
+            running = [] if self._running is None else [self._running]
+            waiting = [job for job in self._jobs.values() if job.state == "waiting" and job not in running]
+            return sum(job.kind == kind for job in (running if state == "running" else waiting))
 
 
 def removed_meanwhile() -> Problem:

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: requests, pictures, faces, and how long they take and wait."""
+"""Figures for Prometheus: requests, pictures, faces, jobs, and how long they take and wait."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mien.types import Faces
 from mien.version import VERSION
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LONG = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 _BATCHES = (1, 2, 4, 8, 16, 32)
 
 
@@ -32,6 +33,12 @@ class Metrics:
         self.computed = Histogram("mien_batch_seconds", "A pass took.", buckets=_SECONDS, registry=registry)
         self.waited = Histogram("mien_wait_seconds", "A picture waited.", buckets=_SECONDS, registry=registry)
         self.waiting = Gauge("mien_waiting_pictures", "Pictures that wait now.", registry=registry)
+        self.jobs = Counter("mien_jobs", "Jobs that are over.", ("kind", "state"), registry=registry)
+        self.job_seconds = Histogram("mien_job_seconds", "A job ran.", ("kind",), buckets=_LONG, registry=registry)
+        self.waiting_jobs = Gauge(
+            "mien_waiting_jobs", "Jobs that wait now, or are being uploaded.", ("kind",), registry=registry
+        )
+        self.running_jobs = Gauge("mien_running_jobs", "Jobs that run now.", ("kind",), registry=registry)
         Gauge("mien_info", "What runs.", ("version",), registry=registry).labels(VERSION).set(1)
 
     def analysed(self, found: Sequence[Faces], seconds: float) -> None:
