@@ -104,7 +104,7 @@ def test_pictures_are_grouped_as_the_command_line_groups_them_and_a_group_is_nam
     assert people == [sorted(Path(face["path"]).name for face in group["faces"]) for group in printed["groups"]]
     assert people
     assert result["made_by"] == printed["made_by"]
-    assert [one["path"] for one in result["failed"]] == ["notes.txt"]
+    assert [(one["path"], one["code"]) for one in result["failed"]] == [("notes.txt", "not-a-picture")]
     crops = [face["crop"] for group in result["groups"] for face in group["faces"]]
     assert crops == job["files"]
     got = client.get(f"/v1/jobs/{job['id']}/files/{crops[0]}")
@@ -181,6 +181,7 @@ def test_a_file_of_an_archive_that_cannot_be_trusted_fails_alone(client, make):
     job = finished(client, started(cluster(client, [("archive", ("a.zip", make()))])))
     assert job["state"] == "done"
     assert len(job["result"]["failed"]) == 1
+    assert job["result"]["failed"][0]["code"] in {"too-large", "data-unusable"}
     assert "/" not in job["result"]["failed"][0]["error"].split(": ")[0]
     client.delete(f"/v1/jobs/{job['id']}")
 

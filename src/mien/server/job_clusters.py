@@ -21,7 +21,7 @@ from mien.models.detection import DEFAULT_SIZE
 from mien.ops.files import printable
 from mien.ops.image import load_image
 from mien.server.jobs import Job
-from mien.server.problems import Problem
+from mien.server.problems import Problem, problem_of
 from mien.server.settings import Limits
 from mien.types import Faces
 
@@ -77,7 +77,7 @@ class Clustering:
     threshold: float | None = None
     _pictures: dict[str, Faces] = field(default_factory=dict)
     _paths: dict[str, list[str]] = field(default_factory=dict)
-    _failed: list[tuple[str, str]] = field(default_factory=list)
+    _failed: list[tuple[str, Problem]] = field(default_factory=list)
     _faces: int = 0
 
     def __call__(self, job: Job) -> dict[str, Any]:
@@ -95,13 +95,16 @@ class Clustering:
             rule,
             threshold=rule.threshold_or(self.threshold),
             min_size=self.min_size,
-            failed=self._failed,
+            failed=[(name, problem.detail) for name, problem in self._failed],
         )
         crops = _named_crops(job.folder, groups)
         job.kept, job.files = Found(groups, self._pictures, crops), tuple(crops.values())
-        return _with_crops(groups, self._pictures, crops)
+        told = _with_crops(groups, self._pictures, crops)
+        for failed, (_, problem) in zip(told["failed"], self._failed, strict=True):
+            failed["code"] = problem.code
+        return told
 
-    def _files(self, job: Job) -> Iterator[tuple[str, bytes | str]]:
+    def _files(self, job: Job) -> Iterator[tuple[str, bytes | Problem]]:
         """Names and bytes; or why there are none. What was read is removed."""
         if not self.names:
             yield from _of_archive(job, self.limits)
@@ -112,9 +115,9 @@ class Clustering:
             yield name, path.read_bytes()
             path.unlink()
 
-    def _look(self, job: Job, name: str, data: bytes | str) -> None:
+    def _look(self, job: Job, name: str, data: bytes | Problem) -> None:
         """Find the faces of a picture; of copies of it, only the name is kept."""
-        if isinstance(data, str):
+        if isinstance(data, Problem):
             self._failed.append((name, data))
             return
         digest = hashlib.sha256(data).hexdigest()
@@ -122,7 +125,7 @@ class Clustering:
             try:
                 image = load_image(data, name=name, max_pixels=self.limits.picture_pixels)
             except ImageError as error:
-                self._failed.append((name, str(error)))
+                self._failed.append((name, problem_of(error)))
                 return
             found = self.analyzer.detector([image])
             [faces] = self.analyzer.describe([image], found, _TASKS)
@@ -162,18 +165,19 @@ def _is_clutter(name: str) -> bool:
     return name.endswith("/") or parts[0] == "__MACOSX" or parts[-1].startswith(".") or parts[-1] == "Thumbs.db"
 
 
-def _of_archive(job: Job, limits: Limits) -> Iterator[tuple[str, bytes | str]]:
+def _of_archive(job: Job, limits: Limits) -> Iterator[tuple[str, bytes | Problem]]:
     archive, names = open_archive(job.folder / ARCHIVE, limits)
     job.total = len(names)
     for name in names:
         shown = printable(name)
         if archive.size(name) > limits.picture_bytes:
-            yield shown, f"{shown}: over the limit of {limits.picture_bytes:,} bytes"
+            yield shown, Problem(413, "too-large", f"{shown}: over the limit of {limits.picture_bytes:,} bytes")
             continue
         try:
             yield shown, archive.read(name)
         except MienError as error:
-            yield shown, job.told(str(error)).replace(f"{ARCHIVE}/", "", 1)
+            told = problem_of(error)
+            yield shown, Problem(told.status, told.code, job.told(told.detail).replace(f"{ARCHIVE}/", "", 1))
     del archive
     (job.folder / ARCHIVE).unlink()
 

@@ -1,7 +1,7 @@
 /** Enrolling: who it is, what they agreed to, and pictures from the camera or from files. */
 
 import { enrol } from "./lib/analysis.js";
-import { explain, post, query, stopped } from "./lib/api.js";
+import { explain, explainOne, post, query, stopped } from "./lib/api.js";
 import { Camera, CameraError } from "./lib/camera.js";
 import { openDialog, note } from "./lib/dialog.js";
 import { button, field, h, icon, iconButton, pause, put } from "./lib/dom.js";
@@ -122,7 +122,7 @@ export async function save(pictures, fields, { to = null, refusal, signal }) {
     const told = await enrol(pictures, fields, { to, signal });
     await refreshGallery();
     if (told.enrolled.length || told.skipped.length) return told;
-    refuse(refusal, told.failed?.[0]?.error ?? t("enrol.nothing"));
+    refuse(refusal, told.failed?.length ? explainOne(told.failed[0].error) : t("enrol.nothing"));
   } catch (error) {
     if (!stopped(error)) refuse(refusal, explain(error));
   }
@@ -130,8 +130,7 @@ export async function save(pictures, fields, { to = null, refusal, signal }) {
 }
 
 function refuse(place, why) {
-  const text = why?.detail ?? why;
-  put(place, h("p.refusal", { role: "alert" }, icon("warn"), h("span", null, text)));
+  put(place, h("p.refusal", { role: "alert" }, icon("warn"), h("span", null, why)));
 }
 
 /** What became of pictures, as a note. */
@@ -139,7 +138,7 @@ export function tellEnrolled(told) {
   note(t("enrol.done", { name: told.person.name ?? "", n: told.enrolled.length }));
   for (const doubt of told.enrolled.flatMap((one) => one.warnings ?? []).slice(0, 1)) note(t("enrol.doubt", { why: doubt }));
   if (told.skipped.length) note(t("enrol.skipped", { n: told.skipped.length }));
-  if (told.failed?.length) note(t("enrol.failed", { n: told.failed.length, why: told.failed[0].error?.detail ?? told.failed[0].error }), { bad: true });
+  if (told.failed?.length) note(t("enrol.failed", { n: told.failed.length, why: explainOne(told.failed[0].error) }), { bad: true });
 }
 
 /**

@@ -1,14 +1,18 @@
 """What the page says: all of it in both languages, and nothing that nobody says."""
 
+import ast
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from mien import server
 from mien.liveness.challenge import ACTIONS
 from mien.liveness.reasons import SENTENCES
 from mien.models import registry
 from mien.ops.advice import TEXTS as ADVICE
+from mien.problem_codes import CODES
 from mien.server.access import SCOPES
 from mien.server.routes.page import pages
 from tests.server.web.conftest import as_json
@@ -16,6 +20,26 @@ from tests.server.web.conftest import as_json
 SCRIPTS = {n: p.data.decode() for n, p in pages().items() if n.endswith(".js") and not n.startswith("texts/")}
 TEXTS = {name: json.loads(as_json(pages()[f"texts/{name}.js"].data.decode())) for name in ("en", "zh")}
 LABELS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "uncertain")
+
+
+UNMET = {
+    *("not-http", "header-too-long", "host", "wrong-host", "authorization", "content-length"),  # no browser is told so
+    *("packed", "form", "invalid-json", "method-not-allowed", "refused"),  # the page does not ask like that
+    *("other-site", "gone"),  # another page, or nobody, is told
+}
+"""Codes of refusals that nobody meets who uses the page."""
+
+
+def codes() -> set[str]:
+    """Of all refusals that the server may say."""
+    found = {*CODES, "method-not-allowed", "refused"}
+    for path in Path(server.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                place = {"Problem": 1, "_too_often": 0}.get(node.func.id)
+                if place is not None and isinstance(code := node.args[place], ast.Constant):
+                    found.add(code.value)
+    return found
 
 
 def blanks(text) -> set[str]:
@@ -63,6 +87,15 @@ def test_what_scripts_say_has_a_text_and_every_text_is_said():
 )
 def test_what_the_server_says_has_a_text(beginning, names):
     assert {f"{beginning}{name}" for name in names} <= set(TEXTS["en"])
+
+
+def test_every_refusal_that_a_visitor_can_meet_has_a_text():
+    said = codes()
+    assert {"no-key", "gallery", "rate", "storage", "not-found"} <= said  # found at all
+    assert said >= UNMET
+    explained = {key.removeprefix("error.") for key in TEXTS["en"] if key.startswith("error.")}
+    assert {code for code in said - UNMET if code not in explained} == set()
+    assert explained - said == {"unreachable", "unexpected", "status"}  # what the page itself says
 
 
 def test_reasons_read_as_the_library_says_them():

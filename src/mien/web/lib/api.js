@@ -124,6 +124,9 @@ export function explain(error) {
   return detail ? new Text(() => capitalised(detail)) : t("error.status", { status: String(status) });
 }
 
+/** A refusal of one thing among several, as answers carry them, in words. */
+export const explainOne = (said) => explain(new Problem(said.status, said));
+
 const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** Whether an error only says that something was stopped. */

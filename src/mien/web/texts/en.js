@@ -64,6 +64,18 @@ export default {
   "error.storage": "The server cannot keep this now. Try again later.",
   "error.cancelled": "This was stopped.",
   "error.locked": "Too many attempts failed. Wait {seconds} s.",
+  "error.invalid": "The server cannot use this: {detail}",
+  "error.not-a-video": "This is not a video.",
+  "error.data-unusable": "This file is damaged, or cannot be read.",
+  "error.too-long": "This took longer than the server allows. Send less at once.",
+  "error.unnamed": "This group has no name yet. Give it one first.",
+  "error.audit": "The server cannot write its log, so nothing was changed.",
+  "error.gallery-unusable": "The gallery cannot be used now. The server's log says why.",
+  "error.liveness": "This attempt is not possible: {detail}",
+  "error.liveness-unusable": "Attempts are not possible now. The server's log says why.",
+  "error.keys": "The server cannot read its keys. Its log says why.",
+  "error.too-many-bad-keys": "Too many wrong keys. Wait {seconds} s and try again.",
+  "error.proxied": "This server answers its own machine alone. Behind a proxy it needs keys.",
 
   // the camera
   "camera.picture": "Picture of the camera",

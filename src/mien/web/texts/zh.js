@@ -64,6 +64,18 @@ export default {
   "error.storage": "服务器现在无法保存，请稍后再试。",
   "error.cancelled": "已停止。",
   "error.locked": "失败次数过多，请等待 {seconds} 秒。",
+  "error.invalid": "服务器无法使用所填内容：{detail}",
+  "error.not-a-video": "这不是视频。",
+  "error.data-unusable": "文件已损坏或无法读取。",
+  "error.too-long": "处理时间超过服务器的限制。请减少内容后重试。",
+  "error.unnamed": "这组人脸还没有名字，请先命名。",
+  "error.audit": "服务器无法写入日志，因此未做任何更改。",
+  "error.gallery-unusable": "人脸库目前无法使用，原因见服务器日志。",
+  "error.liveness": "无法进行此次尝试：{detail}",
+  "error.liveness-unusable": "目前无法进行尝试，原因见服务器日志。",
+  "error.keys": "服务器无法读取密钥，原因见其日志。",
+  "error.too-many-bad-keys": "错误的密钥太多，请 {seconds} 秒后再试。",
+  "error.proxied": "此服务器只应答本机；通过代理访问时，它需要密钥。",
 
   // the camera
   "camera.picture": "摄像头画面",

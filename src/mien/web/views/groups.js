@@ -1,6 +1,6 @@
 /** Groups: many pictures of unknown people, sorted by whom they show, to be named. */
 
-import { explain, post, query, Problem, stopped } from "../lib/api.js";
+import { explain, explainOne, post, query, Problem, stopped } from "../lib/api.js";
 import { attempt, note } from "../lib/dialog.js";
 import { button, h, icon, newId, put } from "../lib/dom.js";
 import { dropArea } from "../lib/faces.js";
@@ -59,7 +59,7 @@ class Groups {
         : h("div.empty.small", null, icon("groups"), h("p", null, t("groups.none"))),
       ungrouped.length ? h("p.soft", null, t("groups.alone", { n: ungrouped.length })) : null,
       failed.length ? h("details", null, h("summary", null, t("groups.failed", { n: failed.length })),
-        h("ul", null, failed.map(({ path, error }) => h("li", null, reason(path, error?.detail ?? error))))) : null,
+        h("ul", null, failed.map(({ path, code, error }) => h("li", null, `${path}: `, explainOne({ code, detail: error }))))) : null,
       h("div.actions", null, again));
   }
 
@@ -90,6 +90,3 @@ class Groups {
     return form;
   }
 }
-
-/** Why a file could not be used; many reasons begin with its name. */
-const reason = (path, why) => (why.startsWith(path) ? why : `${path}: ${why}`);
