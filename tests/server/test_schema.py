@@ -12,6 +12,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import binary, just, one_of
 from PIL import Image
+from pydantic import ValidationError
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -20,6 +21,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from mien.analyzer import TASKS
+from mien.server.schemas import ModelsAnswer, PictureAnswer, PicturesAnswer
 from mien.server.settings import Limits
 from tests.server.conftest import with_grace
 from tests.server.serving import ASTRONAUT
@@ -111,3 +114,25 @@ def test_every_route_tells_what_it_is_for_and_how_it_refuses(operations):
         for status, answer in raw["responses"].items():
             if status.startswith(("4", "5")):
                 assert list(answer["content"]) == ["application/problem+json"], (operation.path, status)
+
+
+def test_answers_hold_nothing_that_is_not_described(guarded, headers):
+    with guarded.client("admin") as client:
+        document = client.get("/v1/openapi.json").json()
+        asked = f"?only={','.join(TASKS)}"
+        body = {"content": ASTRONAUT.read_bytes(), "headers": {"content-type": "image/jpeg"}}
+        several = [("image", ("a.jpg", ASTRONAUT.read_bytes())), ("image", ("b.jpg", b"no picture"))]
+        answers = (
+            (PictureAnswer, client.post(f"/v1/analyze{asked}&embeddings=true", **body)),
+            (PictureAnswer, client.post(f"/v1/identify{asked}&candidates=3", **body)),
+            (PicturesAnswer, client.post("/v1/analyze", files=several)),
+            (ModelsAnswer, client.get("/v1/models")),
+        )
+    for model, answer in answers:
+        assert answer.status_code == 200, answer.text
+        model.model_validate(answer.json(), strict=True)
+        with pytest.raises(ValidationError, match="Extra inputs"):
+            model.model_validate({**answer.json(), "more": 1})
+    objects = [(name, one) for name, one in document["components"]["schemas"].items() if "properties" in one]
+    assert len(objects) > 40
+    assert [name for name, one in objects if one.get("additionalProperties") is not False] == []

@@ -5,24 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from mien.server.schemas import Box, Point, ProblemAnswer, Unit
+from mien.server.schemas import Answer, Box, Point, ProblemAnswer, Strict, Unit
 
 PersonId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Token = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{22}$")]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class _Answer(_Strict):
-    schema_: Literal[1] = Field(alias="schema")
-
-
-class PersonAnswer(_Strict):
+class PersonAnswer(Strict):
     """Somebody the gallery knows."""
 
     id: PersonId
@@ -35,7 +27,7 @@ class PersonAnswer(_Strict):
     faces: Count
 
 
-class EnrolledFace(_Strict):
+class EnrolledFace(Strict):
     """A face of the gallery."""
 
     id: int
@@ -49,7 +41,7 @@ class EnrolledFace(_Strict):
     has_crop: bool
 
 
-class GalleryFacts(_Strict):
+class GalleryFacts(Strict):
     """What the gallery is."""
 
     id: PersonId
@@ -63,7 +55,7 @@ class GalleryFacts(_Strict):
     encrypted: bool
 
 
-class GalleryAnswer(_Answer):
+class GalleryAnswer(Answer):
     """The gallery, and how much is in it."""
 
     gallery: GalleryFacts
@@ -72,14 +64,14 @@ class GalleryAnswer(_Answer):
     unassigned: Count
 
 
-class PeopleAnswer(_Answer):
+class PeopleAnswer(Answer):
     """People, in order of creation; `next` is absent at the end."""
 
     people: list[PersonAnswer]
     next: PersonId | None = None
 
 
-class OnePersonAnswer(_Answer):
+class OnePersonAnswer(Answer):
     """A person, as they are now."""
 
     person: PersonAnswer
@@ -92,7 +84,7 @@ class PersonFacesAnswer(OnePersonAnswer):
     not_this_person: list[int] = Field(description="Numbers of faces that were said not to show them.")
 
 
-class Added(_Strict):
+class Added(Strict):
     """A face that was enrolled."""
 
     path: str | None
@@ -100,7 +92,7 @@ class Added(_Strict):
     warnings: list[str] | None = Field(default=None, description="What makes one doubt that the name is right.")
 
 
-class Known(_Strict):
+class Known(Strict):
     """A face that the gallery has already."""
 
     path: str | None
@@ -109,7 +101,7 @@ class Known(_Strict):
     reason: Literal["same picture", "near-duplicate"]
 
 
-class Failed(_Strict):
+class Failed(Strict):
     """A picture that cannot be used."""
 
     path: str
@@ -132,20 +124,20 @@ class GroupNamedAnswer(OnePersonAnswer):
     skipped: list[Known]
 
 
-class FacesAnswer(_Answer):
+class FacesAnswer(Answer):
     """Faces, in order of their numbers; `next` is absent at the end."""
 
     faces: list[EnrolledFace]
     next: int | None = None
 
 
-class UndoneAnswer(_Answer):
+class UndoneAnswer(Answer):
     """What was taken back."""
 
     undone: str
 
 
-class Removed(_Strict):
+class Removed(Strict):
     """Somebody who was removed."""
 
     person: str | None
@@ -153,13 +145,13 @@ class Removed(_Strict):
     faces: Count
 
 
-class PurgedAnswer(_Answer):
+class PurgedAnswer(Answer):
     """Who had expired."""
 
     removed: list[Removed]
 
 
-class EventAnswer(_Strict):
+class EventAnswer(Strict):
     """A line of the gallery's audit trail; it names people by id only."""
 
     id: int
@@ -170,14 +162,14 @@ class EventAnswer(_Strict):
     details: dict[str, Any]
 
 
-class EventsAnswer(_Answer):
+class EventsAnswer(Answer):
     """The audit trail, oldest first; `next` is absent at the end."""
 
     events: list[EventAnswer]
     next: int | None = None
 
 
-class ExportAnswer(_Answer):
+class ExportAnswer(Answer):
     """All that is known about a person."""
 
     person: PersonAnswer
@@ -188,7 +180,7 @@ class ExportAnswer(_Answer):
     events: list[EventAnswer]
 
 
-class Progress(_Strict):
+class Progress(Strict):
     """How far a job is."""
 
     done: float
@@ -196,7 +188,7 @@ class Progress(_Strict):
     unit: Literal["pictures", "seconds"]
 
 
-class JobAnswer(_Strict):
+class JobAnswer(Strict):
     """A job."""
 
     id: Token
@@ -212,13 +204,13 @@ class JobAnswer(_Strict):
     )
 
 
-class OneJobAnswer(_Answer):
+class OneJobAnswer(Answer):
     """A job."""
 
     job: JobAnswer
 
 
-class JobsAnswer(_Answer):
+class JobsAnswer(Answer):
     """Jobs, oldest first, without their results."""
 
     jobs: list[JobAnswer]
@@ -227,7 +219,7 @@ class JobsAnswer(_Answer):
 Texts = Annotated[dict[str, str], Field(description="By language: en, zh.")]
 
 
-class AttemptState(_Strict):
+class AttemptState(Strict):
     """Where an attempt stands."""
 
     id: Token
@@ -250,13 +242,13 @@ class AttemptDescribed(AttemptState):
     report: dict[str, Any] | None = None
 
 
-class AttemptStateAnswer(_Answer):
+class AttemptStateAnswer(Answer):
     """Where an attempt stands after a frame."""
 
     session: AttemptState
 
 
-class AttemptAnswer(_Answer):
+class AttemptAnswer(Answer):
     """An attempt."""
 
     session: AttemptDescribed

@@ -5,7 +5,7 @@ Answers are made by the library's own `to_dict`s, which the command line prints,
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,11 +16,19 @@ Box = Annotated[list[float], Field(min_length=4, max_length=4, description="x1, 
 Point = Annotated[list[float], Field(min_length=2, max_length=2, description="x, y in pixels")]
 
 
-class _Described(BaseModel):
-    model_config = ConfigDict(extra="allow")
+class Strict(BaseModel):
+    """Nothing is in it that is not described."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
-class ProblemAnswer(BaseModel):
+class Answer(Strict):
+    """What every answer begins with."""
+
+    schema_: Literal[1] = Field(alias="schema")
+
+
+class ProblemAnswer(Strict):
     """RFC 9457 problem details."""
 
     type: str
@@ -30,89 +38,131 @@ class ProblemAnswer(BaseModel):
     detail: str = Field(description="One line: what is wrong, and what to do.")
 
 
-class ImageSize(_Described):
-    """Of a picture, as displayed."""
+class Picture(Strict):
+    """A picture, as the caller calls it."""
 
-    path: str | None = Field(default=None, description="As the caller calls it.")
+    path: str
+
+
+class SizedPicture(Picture):
+    """A picture that was looked at; its size is as displayed."""
+
     width: int
     height: int
 
 
-class Label(_Described):
+class Label(Strict):
     """One of several, and how likely each is."""
 
     label: str
     confidence: Unit
-    scores: dict[str, Unit] | None = None
+    scores: dict[str, Unit]
 
 
-class Age(_Described):
+class Age(Strict):
     """How old somebody looks."""
 
     years: float
     sd: float = Field(description="Standard deviation, in years.")
 
 
-class Identity(_Described):
+class Pose(Strict):
+    """How a head is turned, in degrees: to the right of the picture, up, and clockwise."""
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+class Opening(Strict):
+    """Whether an eye, or the mouth, is open."""
+
+    open: bool
+    confidence: Annotated[float, Field(ge=0.5, le=1)]
+
+
+class Eyes(Strict):
+    """Of the face as seen in the picture."""
+
+    left: Opening
+    right: Opening
+
+
+class Quality(Strict):
+    """How well a face serves to recognise somebody by; see `mien.answers.Qualities`."""
+
+    score: Unit
+    sharpness: float
+    detail: float
+    brightness: float
+    contrast: float
+    dark: Unit
+    bright: Unit
+    side_light: float
+    eyes: float = Field(description="Between them, in pixels.")
+    inside: Unit
+    occlusion: Unit
+    usable: bool
+    advice: list[str] = Field(description="Codes of what to do about it.")
+
+
+class Identity(Strict):
     """Who it is; without `id`: unknown."""
 
-    person: str | None = None
+    person: str | None
     id: str | None = None
     similarity: float | None = None
     probability: Unit | None = None
 
 
-class FaceAnswer(_Described):
+class FaceAnswer(Strict):
     """One face; what was not asked for is absent."""
 
     box: Box
     score: Unit
     landmarks: Annotated[list[Point], Field(min_length=5, max_length=5)]
     embedding: list[float] | None = None
-    quality: dict[str, Any] | None = None
-    pose: dict[str, float] | None = None
+    quality: Quality | None = None
+    pose: Pose | None = None
     expression: Label | None = None
     age: Age | None = None
     gender: Label | None = None
-    eyes: dict[str, Any] | None = None
-    mouth: dict[str, Any] | None = None
+    eyes: Eyes | None = None
+    mouth: Opening | None = None
     identity: Identity | None = None
     candidates: list[Identity] | None = None
 
 
-class PictureAnswer(_Described):
+class PictureAnswer(Answer):
     """One picture."""
 
-    schema_: int = Field(alias="schema")
-    image: ImageSize
+    image: SizedPicture
     faces: list[FaceAnswer]
 
 
-class FailedPicture(BaseModel):
+class FailedPicture(Strict):
     """A picture of several that cannot be used."""
 
-    image: dict[str, str]
+    image: Picture
     error: ProblemAnswer
 
 
-class PicturesAnswer(BaseModel):
+class PicturesAnswer(Answer):
     """Several pictures, in the order in which they came."""
 
-    schema_: int = Field(alias="schema")
     results: list[PictureAnswer | FailedPicture]
 
 
-class ComparedFace(BaseModel):
+class ComparedFace(Strict):
     """A face that was compared: the largest of its picture."""
 
     path: str
     box: Box
 
 
-class VerificationAnswer(BaseModel):
+class VerificationAnswer(Answer):
     """Whether two pictures show one person."""
 
-    schema_: int = Field(alias="schema")
     same: bool
     similarity: float
     probability: Unit
@@ -124,16 +174,15 @@ class VerificationAnswer(BaseModel):
     b: ComparedFace
 
 
-class StatusAnswer(BaseModel):
+class StatusAnswer(Strict):
     """How the server is."""
 
     status: str
 
 
-class InfoAnswer(BaseModel):
+class InfoAnswer(Answer):
     """What a server offers."""
 
-    schema_: int = Field(alias="schema")
     version: str
     tasks: list[str]
     default_tasks: list[str]
@@ -144,7 +193,7 @@ class InfoAnswer(BaseModel):
     limits: dict[str, int]
 
 
-class ModelAnswer(_Described):
+class ModelAnswer(Strict):
     """A model."""
 
     name: str
@@ -161,10 +210,9 @@ class ModelAnswer(_Described):
     metrics: dict[str, str]
 
 
-class ModelsAnswer(BaseModel):
+class ModelsAnswer(Answer):
     """All models."""
 
-    schema_: int = Field(alias="schema")
     models: list[ModelAnswer]
 
 
