@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from mien import Gallery, load_image
+from mien import FaceAnalyzer, Gallery, load_image
 from mien.analyzer import TASKS, to_dict
 from mien.server.app import create_app
 from mien.server.settings import Limits, Settings
 from tests.conftest import PHOTOS
+from tests.models.test_arcface import published
 
 ASTRONAUT, HOPPER = (PHOTOS / name for name in ("astronaut.jpg", "grace_hopper.jpg"))
 
@@ -139,6 +140,21 @@ def test_without_a_gallery_nobody_is_identified(server_analyzer):
     with TestClient(create_app(Settings(workers=1), server_analyzer), base_url="http://localhost") as client:
         answer = client.post("/v1/identify", **raw(HOPPER))
     assert (answer.status_code, answer.json()["code"]) == (404, "no-gallery")
+
+
+def test_where_nobody_has_measured_the_embedder_a_threshold_is_named(tmp_path):
+    (tmp_path / "own.onnx").write_bytes(published())
+    own = f"arcface:{tmp_path / 'own.onnx'}"
+    settings = Settings(gallery=str(tmp_path / "people.db"), embedder=own, workers=1, folder=tmp_path)
+    app = create_app(settings, lambda _: FaceAnalyzer(embedder=own, only=TASKS, threads=1))
+    with TestClient(app, base_url="http://localhost") as client:
+        client.post("/v1/gallery/people", data={"name": "Grace"}, files={"image": part(HOPPER)})
+        assert client.get("/v1/gallery").json()["measured"] is False
+        assert client.post("/v1/identify?threshold=0.9", **raw(HOPPER)).json()["faces"][0]["identity"]["person"]
+        for path in ("identify", "videos?identify=true"):
+            answer = client.post(f"/v1/{path}", content=HOPPER.read_bytes())
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+            assert "threshold" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from fastapi import Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from mien.errors import GalleryBusyError, GalleryError, NotInGalleryError
+from mien.errors import GalleryBusyError, GalleryError, ModelError, NotInGalleryError
 from mien.gallery.enrolment import Terms
 from mien.gallery.gallery import Gallery, acting_as
 from mien.gallery.names import MAX_NAME, clean_name
@@ -126,6 +126,26 @@ async def with_gallery(request: Request, caller: Caller, work: Callable[[Gallery
                 raise refusal(gallery, error) from error
 
     return await context.engine.run(done)
+
+
+def check_measured(gallery: Gallery) -> None:
+    """Refuse before any work what nothing could decide: who somebody is, where similarities mean nothing yet.
+
+    Raises:
+        Problem: nobody has measured the gallery's embedder.
+    """
+    if not measured(gallery):
+        detail = f"threshold: nobody has measured {gallery.info.embedder}, so name the similarity to reach"
+        raise Problem(422, "invalid", f"{detail}; live frames and videos cannot be identified")
+
+
+def measured(gallery: Gallery) -> bool:
+    """Whether people can be identified without naming a threshold."""
+    try:
+        gallery.rule()
+    except ModelError:
+        return False
+    return True
 
 
 def refusal(gallery: Gallery, error: GalleryError) -> Problem:

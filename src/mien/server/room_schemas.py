@@ -59,6 +59,7 @@ class GalleryAnswer(Answer):
     """The gallery, and how much is in it."""
 
     gallery: GalleryFacts
+    measured: bool = Field(description="Whether people can be identified without naming a threshold.")
     people: Count
     faces: Count
     unassigned: Count

@@ -16,7 +16,7 @@ from mien.gallery.decision import FPIR
 from mien.server.access import Caller, allow, require
 from mien.server.context import Context, context_of
 from mien.server.leaving import while_connected
-from mien.server.people import with_gallery
+from mien.server.people import check_measured, with_gallery
 from mien.server.problems import Problem, problem_of
 from mien.server.schemas import (
     BINARY,
@@ -123,8 +123,10 @@ async def identify(
     What `only` asks for beside `detect` and `embed` needs the scope analyze, too.
     """
     context = context_of(request)
-    context.known()
     tasks = tasks_of(f"{only},embed")
+    gallery = context.known()
+    if threshold is None:
+        check_measured(gallery)
     if set(tasks) - set(_EMBED):
         allow(caller, "analyze")
 

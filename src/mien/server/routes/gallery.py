@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from mien.server.access import Caller, require
-from mien.server.people import HIGHEST, Body, FaceNumber, Someone, Who, with_gallery
+from mien.server.people import HIGHEST, Body, FaceNumber, Someone, Who, measured, with_gallery
 from mien.server.problems import Problem
 from mien.server.room_schemas import (
     EventsAnswer,
@@ -44,7 +44,8 @@ async def info(request: Request, caller: Read) -> JSONResponse:
     def work(gallery: Any) -> dict[str, Any]:
         people, faces = gallery.count()
         facts = gallery.info.to_dict()
-        return {"gallery": facts, "people": people, "faces": faces, "unassigned": len(gallery.unassigned())}
+        counts = {"people": people, "faces": faces, "unassigned": len(gallery.unassigned())}
+        return {"gallery": facts, "measured": measured(gallery), **counts}
 
     return JSONResponse({"schema": SCHEMA, **await with_gallery(request, caller, work)})
 

@@ -17,7 +17,7 @@ from mien.gallery.gallery import Gallery, acting_as
 from mien.server.access import Caller, admitted
 from mien.server.context import Context, context_of
 from mien.server.live import TASKS, Live
-from mien.server.people import actor_of
+from mien.server.people import actor_of, check_measured
 from mien.server.problems import Problem, problem_of
 from mien.server.visits import visit_of
 
@@ -123,6 +123,7 @@ async def _admit(socket: WebSocket, context: Context, hello: Hello) -> tuple[Cal
     if not hello.identify:
         return await admitted(socket, hello.key, "analyze"), None
     caller = await admitted(socket, hello.key, "analyze", "gallery:read")
+    check_measured(context.known())
     return caller, context.known()
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from mien.server.access import allow
 from mien.server.context import context_of
 from mien.server.job_videos import UPLOAD, Filming
-from mien.server.people import actor_of
+from mien.server.people import actor_of, check_measured
 from mien.server.problems import Problem
 from mien.server.room_schemas import OneJobAnswer
 from mien.server.routes.jobs import Asker, begun, told
@@ -49,6 +49,7 @@ async def videos(
     if identify:
         allow(caller, "gallery:read")
         context.known().check(context.engine.analyzer.embedder)
+        check_measured(context.known())
     async with begun(request, caller, "video", "seconds") as job:
         sent = await save_body(request, job.folder / UPLOAD, limits.video_bytes, "video")
         work = Filming(

@@ -26,6 +26,9 @@ export const can = (scope) => server.info.scopes.some((own) => own === scope || 
 /** Whether the server does something: "expression", "age", ... */
 export const does = (task) => server.info.tasks.includes(task);
 
+/** Whether people can be recognised: of a network of one's own nobody knows what its similarities mean. */
+export const recognises = () => server.gallery?.measured ?? false;
+
 /** Whether there is a gallery to read, and to write. */
 export const readsGallery = () => server.gallery !== null;
 export const writesGallery = () => server.gallery !== null && can("gallery:write");

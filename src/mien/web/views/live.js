@@ -7,7 +7,7 @@ import { button, h, icon, put } from "../lib/dom.js";
 import { expressionLine, faceFrame, legend } from "../lib/faces.js";
 import { joined, t } from "../lib/i18n.js";
 import { Stream } from "../lib/stream.js";
-import { readsGallery } from "../lib/server.js";
+import { recognises } from "../lib/server.js";
 
 const SAID_EVERY = 4000; // milliseconds between what is read out: faces change faster than anybody speaks
 const WIDTH = 800; // of frames that are sent, in pixels
@@ -62,7 +62,7 @@ class Live {
 
   /** One frame is under way at a time, so that what is shown is never older than an answer takes. */
   async follow(signal) {
-    const stream = new Stream({ only: ["detect", "pose", "expression"], identify: readsGallery() }, signal);
+    const stream = new Stream({ only: ["detect", "pose", "expression"], identify: recognises() }, signal);
     await stream.ready();
     while (!signal.aborted) {
       const answer = await stream.ask(await this.camera.grab(WIDTH, 0.8));

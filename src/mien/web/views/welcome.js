@@ -7,7 +7,7 @@ import { tell } from "../lib/dialog.js";
 import { button, h, icon, pause, put } from "../lib/dom.js";
 import { faceFrame, monogram, thumbnail } from "../lib/faces.js";
 import { t } from "../lib/i18n.js";
-import { server, writesGallery } from "../lib/server.js";
+import { recognises, server, writesGallery } from "../lib/server.js";
 import { Pictures, personFields, save } from "../enrol.js";
 
 export default function welcome({ signal }) {
@@ -70,6 +70,7 @@ class Welcome {
 
   /** Open the camera, and greet whom it sees. */
   async greet(person) {
+    if (!recognises()) return this.hello(person, null);
     const stop = new AbortController();
     this.signal.addEventListener("abort", () => stop.abort());
     const camera = new Camera(stop.signal);
