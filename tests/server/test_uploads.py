@@ -235,6 +235,17 @@ def test_uploads_of_all_together_are_bounded_and_given_back(small):
     wait_for(lambda: gates.in_flight.held == 0)
 
 
+def test_what_follows_the_last_part_of_a_form_is_not_held_against_others(small):
+    gates = small.app.state.gates
+    body = form((b'Content-Disposition: form-data; name="video"; filename="a.mp4"', bytes(1000)))
+    head = f"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM['content-type']}\r\n"
+    head += "Content-Length: 900000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", small.port), timeout=5) as connection:
+        connection.sendall(head.encode() + body + bytes(500_000))
+        wait_for(lambda: 0 < gates.in_flight.held <= 1000)  # of half a megabyte, what belongs into the file
+    wait_for(lambda: gates.in_flight.held == 0)
+
+
 def nested(depth: int) -> bytes:
     return b"[" * depth + b"]" * depth
 

@@ -13,6 +13,9 @@ class Spool:
 
     Whoever adds to it calls `flush` after each bit that arrived: nothing more is read while that waits, so that no more
     than a piece and that bit are ever in memory.
+
+    Attributes:
+        held: bytes that wait.
     """
 
     def __init__(self) -> None:
@@ -29,18 +32,17 @@ class Spool:
         self._waiting.setdefault(path, bytearray()).extend(data)
         self.held += len(data)
 
-    async def flush(self, least: int = 0) -> int:
-        """Write what waits, if that is as much; the number of bytes that were written.
+    async def flush(self, least: int = 0) -> None:
+        """Write what waits, if that is as much.
 
         Raises:
             OSError: a file cannot be written.
         """
         if not self._waiting or self.held < least:
-            return 0
-        waiting, written = self._waiting, self.held
-        self._waiting, self.held = {}, 0
+            return
+        waiting, self._waiting = self._waiting, {}
         await asyncio.to_thread(_append, waiting)
-        return written
+        self.held = 0
 
 
 def _append(waiting: dict[Path, bytearray]) -> None:

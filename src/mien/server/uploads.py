@@ -154,8 +154,10 @@ async def save_body(request: Request, path: Path, most: int, part: str) -> str:
 
 
 async def _written(request: Request, spool: Spool, least: int = 0) -> None:
-    """What was written to a file is in memory no longer."""
-    gates_of(request).in_flight.give(visit_of(request.scope), await spool.flush(least))
+    """Write what waits; of what arrived, nothing else is in memory then, also not what is between files and after."""
+    await spool.flush(least)
+    visit = visit_of(request.scope)
+    gates_of(request).in_flight.give(visit, visit.held - spool.held)
 
 
 Write = Callable[[bytes], None]
