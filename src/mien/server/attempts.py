@@ -1,7 +1,7 @@
 """Attempts to unlock over HTTP: one liveness session each, judged here by this machine's clock, in its own thread.
 
 A thread of its own gives each attempt what it needs: frames are judged one after the other, in the order in which they
-came, and the lock on the person is given back by the thread that took it.
+were sent (`turns`), and the lock on the person is given back by the thread that took it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mien.analyzer import FaceAnalyzer
-from mien.errors import LivenessError
+from mien.errors import ImageError, LivenessError
 from mien.gallery.gallery import Gallery, acting_as
 from mien.liveness.agreement import objection
 from mien.liveness.challenge import ACTIONS, NEUTRAL, TEXTS, Action
@@ -35,6 +35,7 @@ from mien.ops.image import load_image
 from mien.server.places import Places
 from mien.server.problems import Problem
 from mien.server.settings import Limits
+from mien.server.turns import AHEAD, RepeatedError, Turns
 from mien.video.frames import Frame
 from mien.video.sequences import shrunk
 
@@ -47,9 +48,7 @@ IDLE = 6.0
 KEPT = 60.0
 """Seconds for which the report of an attempt can be asked for."""
 _TICK = 0.5
-_WAITING = 4  # frames of one attempt that wait to be judged
-_OVERTAKEN = 0.3  # seconds that a frame waits for those before it: requests overtake each other on the way
-_POLL = 0.005
+_WAITING = AHEAD  # frames of one attempt that wait to be judged
 _SIZE, _LONGEST = 320, 640  # as `mien unlock`
 
 
@@ -79,8 +78,8 @@ class Attempt:
         asked: what for.
         session: judges it.
         thread: does all that the session does.
-        waiting: frames that are not judged yet.
-        taken: number that the next frame to be judged should have.
+        turns: puts frames in order.
+        waiting: frames that are not answered yet.
     """
 
     owner: str
@@ -91,9 +90,8 @@ class Attempt:
     most_pixels: int
     clock: Callable[[], float]
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
-    next: int = 0
+    turns: Turns = field(default_factory=Turns)
     waiting: int = 0
-    taken: int = 0
     over: float | None = None
     status: Status = field(default_factory=lambda: Status("baseline", 0))
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -109,24 +107,26 @@ class Attempt:
         self._last = self.clock()
         self._stack.enter_context(self.session)
 
-    def see(self, number: int, picture: bytes, arrived: float) -> dict[str, Any]:
+    def see(self, number: int, picture: bytes, time: float) -> dict[str, Any]:
         """Judge a frame; in the attempt's thread.
 
+        Args:
+            number: of it.
+            picture: its file.
+            time: when it was taken, in seconds of the clock.
+
         Raises:
-            Problem: the attempt has ended, or ends by this frame, which came twice or out of turn.
-            ImageError: it cannot be read; the next frame may have its number.
+            Problem: the attempt has ended.
+            ImageError: it cannot be read.
         """
         if self.over is not None:
             raise _ended()
-        if number != self.next:
-            self.end()
-            raise Problem(409, "replayed", f"frame {number} came twice or out of turn; the attempt has ended")
         image = load_image(picture, max_pixels=self.most_pixels, name=f"frame {number}")
-        self.next, self._last = number + 1, arrived
-        self._began = arrived if self._began is None else self._began
+        self._last = time
+        self._began = time if self._began is None else self._began
         try:
             with acting_as(self.actor):
-                self.status = self.session.feed(Frame(number, arrived - self._began, shrunk(image, _LONGEST)))
+                self.status = self.session.feed(Frame(number, time - self._began, shrunk(image, _LONGEST)))
         except BaseException:
             self.end()
             raise
@@ -256,18 +256,29 @@ class Attempts:
         return found
 
     async def see(self, attempt: Attempt, number: int, picture: bytes) -> dict[str, Any]:
-        """Judge a frame that has just arrived; see `Attempt.see`.
+        """Judge a frame that has just arrived.
 
         Raises:
-            Problem: likewise, or more frames wait than a camera sends.
+            Problem: the attempt has ended, or ends because the frame came twice or far out of turn; or more frames
+                wait than a camera sends.
+            ImageError: it cannot be read.
         """
         if attempt.waiting >= _WAITING:
             raise Problem(429, "behind", "frames come faster than they are judged; send fewer", {"Retry-After": "1"})
         attempt.waiting += 1
         try:
-            await _turn(attempt, number)
-            arrived = self.clock()
-            return await _in_thread(attempt, lambda: self._seen(attempt, number, picture, arrived))
+            time = await attempt.turns.take(number, self.clock())
+            if time is None:
+                return attempt.told()
+            return await _in_thread(attempt, lambda: self._seen(attempt, number, picture, time))
+        except ImageError:
+            attempt.turns.excuse(number)
+            raise
+        except RepeatedError as error:
+            await _in_thread(attempt, lambda: self._end_or_fail(attempt))
+            raise Problem(
+                409, "replayed", f"frame {number} came twice or out of turn; the attempt has ended"
+            ) from error
         finally:
             attempt.waiting -= 1
 
@@ -298,25 +309,30 @@ class Attempts:
             attempt.begin()
             return attempt
 
-    def _seen(self, attempt: Attempt, number: int, picture: bytes, arrived: float) -> dict[str, Any]:
+    def _seen(self, attempt: Attempt, number: int, picture: bytes, time: float) -> dict[str, Any]:
         before = attempt.over
         try:
             with self._telling():
-                return attempt.see(number, picture, arrived)
+                return attempt.see(number, picture, time)
         finally:
             if before is None and attempt.over is not None:
                 self._leave(attempt)
 
-    def _end(self, attempt: Attempt) -> None:
+    def _end_or_fail(self, attempt: Attempt) -> None:
         if attempt.over is not None:
-            return
+            raise _ended()
         try:
             with self._telling():
                 attempt.end()
-        except Problem as problem:  # of the disk: told in the log, and nobody is let in
-            log.error("an attempt could not be written down: %s", problem.detail)
         finally:
             self._leave(attempt)
+
+    def _end(self, attempt: Attempt) -> None:
+        try:
+            self._end_or_fail(attempt)
+        except Problem as problem:
+            if problem.status >= 500:  # of the disk: told in the log, and nobody is let in
+                log.error("an attempt could not be written down: %s", problem.detail)
 
     def _leave(self, attempt: Attempt) -> None:
         """Nothing more happens in the attempt's thread, where this runs, but the refusal of frames that wait."""
@@ -354,15 +370,6 @@ class Attempts:
     def _listed(self) -> Sequence[Attempt]:
         with self._lock:
             return list(self._attempts.values())
-
-
-async def _turn(attempt: Attempt, number: int) -> None:
-    """Let a frame wait for those that it has overtaken; in vain, where they do not come: then it ends the attempt."""
-    for _ in range(round(_OVERTAKEN / _POLL)):
-        if not attempt.taken < number < attempt.taken + _WAITING:
-            break
-        await asyncio.sleep(_POLL)
-    attempt.taken = max(attempt.taken, number + 1)
 
 
 async def _in_thread(attempt: Attempt, work: Callable[[], _T]) -> _T:

@@ -3,139 +3,167 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
-import numpy as np
 
 from mien.liveness.challenge import ACTIONS
-from tests.liveness.acting import Actor, Face, Image, Manner, Nature, act
+from tests.liveness.acting import HEIGHT, WIDTH, Actor, Face, Image, Manner, Nature, act
 
-RATE = 15.0  # frames a second of the films, and of the camera
-IDLE = 15.0  # seconds at rest: more than an attempt has, because motion that comes again is a loop
-SLOW = Manner(0.35, 0.9, 0.35)  # eyes are closed for a second, as is asked
+EYES = 60.0  # pixels between the eyes in frames of 640 pixels: half a metre from a laptop
+RATE = 15.0  # frames a second of the films
+IDLE = 16.0  # seconds at rest: more than an attempt has, because motion that comes again is a loop
+CLEARLY = Manner(0.35, 0.9, 0.35, strength=1.3)  # eyes are closed for a second, as is asked
+
+Films = dict[str, list[str]]
+"""Each action, and "idle": JPEGs as base64, `RATE` a second."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera of a browser.
+    """A camera of a browser, and who stands before it.
 
     Attributes:
         width, height: of its pictures.
+        fps: frames a second.
         reaction: seconds from reading what is asked to beginning to do it.
+        patience: seconds after which it is done again, where it was not seen.
     """
 
     width: int = 640
-    height: int = 480
+    height: int = 360
+    fps: float = 15.0
     reaction: float = 0.35
+    patience: float = 0.6
 
 
-def films(actor: Actor, seed: int = 0) -> dict[str, list[str]]:
-    """Each action, and "idle": JPEGs as base64, `RATE` a second. No two frames are the same."""
-    random, nature = np.random.default_rng(seed), Nature(seed)
+def films(actor: Actor, seed: int = 0) -> Films:
+    """What somebody looks like at rest and while they do things; no two frames are the same.
 
-    def filmed(faces: Iterator[Face], start: float) -> list[str]:
-        times = (start + k / RATE for k in range(10_000))
-        return [_jpeg(actor.render(nature(face, time), random)) for face, time in zip(faces, times, strict=False)]
+    Args:
+        actor: with `EYES` between their eyes.
+        seed: of their sway and blinks.
+    """
+    nature = Nature(seed)
+
+    def filmed(faces: Iterable[Face], start: float) -> list[str]:
+        return [_jpeg(actor.render(nature(face, start + k / RATE))) for k, face in enumerate(faces)]
 
     made = {"idle": filmed((Face() for _ in range(round(IDLE * RATE))), 0.0)}
     for n, action in enumerate(ACTIONS):
-        frames = round(SLOW.seconds * RATE) + 1
-        made[action] = filmed((act(action, k / RATE, SLOW) for k in range(frames)), 20.0 + 5 * n)
+        frames = round(CLEARLY.seconds * RATE) + 1
+        made[action] = filmed((act(action, k / RATE, CLEARLY) for k in range(frames)), 20.0 + 5 * n)
     return made
 
 
 def _jpeg(picture: Image) -> str:
-    _, file = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    _, file = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
     return base64.b64encode(file.tobytes()).decode()
 
 
-def stand_before(page: Any, made: dict[str, list[str]], asked: dict[str, str], camera: Camera | None = None) -> None:
-    """Put somebody before the camera of a page that is not loaded yet; `seen_by` says what happened.
+def stand_before(page: Any, made: Films, asked: dict[str, str], camera: Camera | None = None) -> None:
+    """Put somebody before the camera of a page that is loaded afterwards.
 
     Args:
         page: of Playwright.
         made: `films`.
-        asked: what the page says, by action.
+        asked: what the page says to ask for each action.
         camera: what they stand before.
     """
-    lens = camera or Camera()
+    how = {"rate": RATE, "size": [WIDTH / 640, HEIGHT / 640], "asked": asked, **asdict(camera or Camera())}
     page.add_init_script(SCRIPT)
-    how = {"rate": RATE, "width": lens.width, "height": lens.height, "reaction": lens.reaction, "asked": asked}
-    page.add_init_script(f"person.how = {_as_script(how)};")
-    for name, frames in made.items():
-        page.add_init_script(f"person.films[{_as_script(name)}] = {_as_script(frames)};")
-
-
-def _as_script(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
+    page.add_init_script(f"Object.assign(person, {json.dumps({'films': made, 'how': how})});")
 
 
 def read_by(page: Any) -> list[dict[str, Any]]:
-    """What the page said, and when (seconds): all that stood in its task."""
-    return page.evaluate("person.read")
+    """What the page showed, in order: `at` seconds, `text` of the task, `done` dots of `dots`."""
+    read: list[dict[str, Any]] = page.evaluate("person.read")
+    return read
 
 
 SCRIPT = """
 globalThis.person = {
-  films: {}, how: null, read: [], resting: 0, doing: null,
+  read: [], resting: 0, doing: null,
 
-  /** What the camera sees now: where in which film. A film is begun where something new is asked, after a while. */
-  now(seconds) {
-    const { asked, reaction, rate } = this.how;
+  /** Look at the page. */
+  look(seconds) {
     const text = document.querySelector(".task")?.textContent ?? "";
-    if (text !== this.read.at(-1)?.text) {
-      this.read.push({ text, at: seconds });
-      const action = Object.keys(asked).find((name) => asked[name] === text);
-      if (action) this.doing = { action, from: seconds + reaction };
+    const dots = document.querySelectorAll(".dots li").length;
+    const done = document.querySelectorAll(".dots li.done").length;
+    const last = this.read.at(-1);
+    if (last?.text !== text || last.done !== done || last.dots !== dots) this.read.push({ at: seconds, text, done, dots });
+    return Object.keys(this.how.asked).find((name) => this.how.asked[name] === text);
+  },
+
+  /** What the camera sees now: which film, and where in it. */
+  now(seconds) {
+    const { reaction, patience, rate } = this.how;
+    const asked = this.look(seconds);
+    const over = this.doing && seconds > this.doing.until;
+    if (asked && (asked !== this.doing?.action || (over && seconds > this.doing.until + patience))) {
+      const from = seconds + reaction;
+      this.doing = { action: asked, from, until: from + this.films[asked].length / rate };
+    } else if (!asked && over) {
+      this.doing = null;
     }
     const frame = this.doing ? Math.floor((seconds - this.doing.from) * rate) : -1;
     if (frame >= 0 && frame < this.films[this.doing.action].length) return [this.doing.action, frame];
-    this.resting = (this.resting + 1) % this.films.idle.length;
-    return ["idle", this.resting];
+    this.resting += seconds - (this.before ?? seconds);
+    return ["idle", Math.floor(this.resting * rate) % this.films.idle.length];
   },
 
-  /** Grains that a sensor adds: as a tile that is laid elsewhere each time, so that no picture comes twice. */
+  picture([name, frame]) {
+    const bytes = Uint8Array.from(atob(this.films[name][frame]), (letter) => letter.charCodeAt(0));
+    return createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
+  },
+
+  /** Grains as a sensor adds them: a tile that is laid elsewhere each time, so that no picture comes twice. */
   grains(width, height) {
-    const canvas = new OffscreenCanvas(width, height);
     const pixels = new ImageData(width, height);
     for (let i = 0; i < pixels.data.length; i += 4) {
       pixels.data.fill(Math.random() * 256, i, i + 3);
       pixels.data[i + 3] = 6;
     }
-    canvas.getContext("2d").putImageData(pixels, 0, 0);
-    return canvas;
+    const tile = new OffscreenCanvas(width, height);
+    tile.getContext("2d").putImageData(pixels, 0, 0);
+    return tile;
   },
 
-  open() {
-    const { width, height, rate } = this.how;
-    const canvas = document.createElement("canvas");
-    Object.assign(canvas, { width, height });
+  /** What is behind them. */
+  async room(width, height) {
+    const room = new OffscreenCanvas(width, height);
+    const to = room.getContext("2d");
+    to.filter = `blur(${width / 16}px) brightness(0.8)`;
+    to.drawImage(await this.picture(["idle", 0]), -width / 4, -height / 4, width * 1.5, height * 1.5);
+    return room;
+  },
+
+  async open() {
+    const { width, height, fps, size } = this.how;
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
     const to = canvas.getContext("2d");
-    const tile = this.grains(width + 64, height + 64);
-    const side = Math.min(width, height);
+    const [grains, room] = [this.grains(width + 64, height + 64), await this.room(width, height)];
+    const [across, down] = size.map((share) => share * Math.max(width, height));
     const show = async () => {
-      const [name, frame] = this.now(performance.now() / 1000);
-      const bytes = Uint8Array.from(atob(this.films[name][frame]), (letter) => letter.charCodeAt(0));
-      const picture = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
-      to.fillStyle = "#6a6660";
-      to.fillRect(0, 0, width, height);
-      to.drawImage(picture, (width - side) / 2, (height - side) / 2, side, side);
-      to.drawImage(tile, -64 * Math.random(), -64 * Math.random());
+      const seconds = performance.now() / 1000;
+      const picture = await this.picture(this.now(seconds));
+      this.before = seconds;
+      to.drawImage(room, 0, 0);
+      to.drawImage(picture, (width - across) / 2, (height - down) / 2, across, down);
+      to.drawImage(grains, -64 * Math.random(), -64 * Math.random());
       picture.close();
     };
-    show();
-    const timer = setInterval(show, 1000 / rate);
-    const stream = canvas.captureStream(rate * 2);
+    await show();
+    const timer = setInterval(show, 1000 / fps);
+    const stream = canvas.captureStream();
     const [track] = stream.getTracks();
     const stop = track.stop.bind(track);
     track.stop = () => { clearInterval(timer); stop(); };
     return stream;
   },
 };
-navigator.mediaDevices.getUserMedia = async () => person.open();
+navigator.mediaDevices.getUserMedia = () => person.open();
 """
