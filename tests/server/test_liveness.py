@@ -16,7 +16,7 @@ from mien.liveness.challenge import ACTIONS
 from mien.liveness.judge import Status
 from mien.liveness.lockout import FREE, Lockout
 from mien.server import attempts
-from mien.server.turns import AHEAD
+from mien.server.turns import AHEAD, Turns
 from tests.liveness.acting import Actor, Manner
 from tests.liveness.staging import RATE, Alive
 from tests.server.serving import ASTRONAUT, HOPPER, enrol, image, key, refused, serving
@@ -168,27 +168,36 @@ def test_a_frame_that_comes_twice_or_far_out_of_turn_ends_the_attempt(client, cl
     assert (told["state"], told["accepted"], told["reason"]) == ("done", False, "cancelled")
 
 
+def held(client, session):
+    """The server's own side of an attempt."""
+    return client.app.state.context.attempts._attempts[session["id"]]
+
+
 def judged(client, session):
     """How many frames were."""
-    attempt = client.app.state.context.attempts._attempts[session["id"]]
-    return attempt.session._trial.judge.measures["frames"]
+    return held(client, session).session._trial.judge.measures["frames"]
 
 
-def test_frames_that_overtake_each_other_on_the_way_are_put_in_order(client):
+def test_frames_that_overtake_each_other_on_the_way_are_put_in_order(client, clock):
     session = begun(client)
+    held(client, session).turns = Turns(patience=30)  # however slow this machine is
     with ThreadPoolExecutor(3) as threads:
         early = [threads.submit(send, client, session, n) for n in (2, 1)]
-        time.sleep(0.05)
+        wait(lambda: held(client, session).waiting == 2)
+        clock.now += 0.05
         answers = [send(client, session, 0), *(one.result() for one in early)]
     assert [answer.status_code for answer in answers] == [200] * 3
+    clock.now += 0.08
     assert send(client, session, 3).json()["session"]["state"] == "baseline"
     assert judged(client, session) == 4
 
 
-def test_a_frame_that_comes_too_late_is_not_judged_and_does_no_harm(client):
+def test_a_frame_that_comes_too_late_is_not_judged_and_does_no_harm(client, clock):
     """An honest client on a bad network: a packet of frame 1 is lost, and sent again after a while."""
     session = begun(client)
-    assert [send(client, session, n).status_code for n in (0, 2, 3)] == [200] * 3
+    for n in (0, 2, 3):
+        assert send(client, session, n).status_code == 200
+        clock.now += 0.08
     assert judged(client, session) == 3
     late = send(client, session, 1)
     assert (late.status_code, late.json()["session"]["state"]) == (200, "baseline")
@@ -201,12 +210,15 @@ def test_who_leaves_out_what_the_camera_saw_is_told_by_time(client, clock):
     """Numbers may be left out; seconds may not."""
     session, pictures = begun(client), np.random.default_rng(2).integers(0, 255, (3, 64, 64, 3), np.uint8)
     for n, picture in zip((0, 2, 3), pictures, strict=True):
+        clock.now += 0.24
         told = send(client, session, n, jpeg(picture)).json()["session"]
-        clock.now += 0.5
+    assert told["state"] == "baseline"
+    clock.now += 0.5
+    told = send(client, session, 5, GREY).json()["session"]
     assert (told["state"], told["reason"]) == ("done", "stream")
 
 
-def test_what_is_no_frame_does_not_count(client):
+def test_what_is_no_frame_does_not_count(client, clock):
     session = begun(client)
     refused(send(client, session, 0, b"no picture"), 422, "not-a-picture")
     refused(send(client, session, 1, b""), 422, "empty")
@@ -215,6 +227,7 @@ def test_what_is_no_frame_does_not_count(client):
     assert send(client, session, 0).status_code == 200  # whether the next has its number
     assert send(client, session, 1).status_code == 200  # or the one after it
     assert judged(client, session) == 1
+    clock.now += 0.08
     refused(send(client, session, 2, b"no picture"), 422, "not-a-picture")
     assert send(client, session, 3).status_code == 200
     assert judged(client, session) == 2
@@ -327,7 +340,7 @@ def test_people_who_may_not_be_let_in(client):
 
 def test_frames_that_come_faster_than_they_are_judged(client):
     session = begun(client)
-    attempt = client.app.state.context.attempts._attempts[session["id"]]
+    attempt = held(client, session)
     judging = threading.Event()
     attempt.thread.submit(judging.wait)
     with ThreadPoolExecutor(8) as pool:

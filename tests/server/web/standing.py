@@ -31,6 +31,7 @@ class Camera:
         fps: frames a second.
         reaction: seconds from reading what is asked to beginning to do it.
         patience: seconds after which it is done again, where it was not seen.
+        speed: of the time in which they live; below 1 they do everything slowly.
     """
 
     width: int = 640
@@ -38,6 +39,7 @@ class Camera:
     fps: float = 15.0
     reaction: float = 0.35
     patience: float = 0.6
+    speed: float = 1.0
 
 
 def films(actor: Actor, seed: int = 0) -> Films:
@@ -78,23 +80,34 @@ def stand_before(page: Any, made: Films, asked: dict[str, str], camera: Camera |
     page.add_init_script(f"Object.assign(person, {json.dumps({'films': made, 'how': how})});")
 
 
+def begin(page: Any, speed: float) -> None:
+    """Somebody is about to try, and from now on lives so fast."""
+    page.evaluate("speed => person.begin(speed)", speed)
+
+
 def read_by(page: Any) -> list[dict[str, Any]]:
-    """What the page showed, in order: `at` seconds, `text` of the task, `done` dots of `dots`."""
+    """What the page showed at this try, in order: `at` seconds, `text` of the task, `done` dots of `dots`."""
     read: list[dict[str, Any]] = page.evaluate("person.read")
     return read
 
 
 SCRIPT = """
 globalThis.person = {
-  read: [], resting: 0, doing: null,
+  resting: 0,
+
+  begin(speed) {
+    this.how.speed = speed;
+    Object.assign(this, { read: [], doing: null, before: null });
+  },
 
   /** Look at the page. */
   look(seconds) {
     const text = document.querySelector(".task")?.textContent ?? "";
     const dots = document.querySelectorAll(".dots li").length;
     const done = document.querySelectorAll(".dots li.done").length;
-    const last = this.read.at(-1);
-    if (last?.text !== text || last.done !== done || last.dots !== dots) this.read.push({ at: seconds, text, done, dots });
+    const now = { text, done, dots };
+    const { at, ...last } = this.read.at(-1) ?? {};
+    if (JSON.stringify(now) !== JSON.stringify(last)) this.read.push({ ...now, at: seconds });
     return Object.keys(this.how.asked).find((name) => this.how.asked[name] === text);
   },
 
@@ -148,7 +161,7 @@ globalThis.person = {
     const [grains, room] = [this.grains(width + 64, height + 64), await this.room(width, height)];
     const [across, down] = size.map((share) => share * Math.max(width, height));
     const show = async () => {
-      const seconds = performance.now() / 1000;
+      const seconds = this.how.speed * performance.now() / 1000;
       const picture = await this.picture(this.now(seconds));
       this.before = seconds;
       to.drawImage(room, 0, 0);

@@ -55,7 +55,7 @@ class Unlock {
     const submit = (event) => {
       event.preventDefault();
       this.person = who.value;
-      this.start(who.value, boxes.filter((box) => box.checked).map((box) => box.value));
+      this.start(who.value, who.selectedOptions[0].textContent, boxes.filter((box) => box.checked).map((box) => box.value));
     };
     return h("form.card", { on: { submit } }, field(t("unlock.who"), who),
       h("details", null, h("summary", null, t("unlock.without")), h("p.hint", null, t("unlock.without.hint")),
@@ -63,13 +63,14 @@ class Unlock {
       h("div.actions", null, h("button.button.primary", { type: "submit" }, icon("camera"), h("span", null, t("unlock.start")))));
   }
 
-  async start(person, without) {
+  async start(person, name, without) {
     const stop = new AbortController();
     this.signal.addEventListener("abort", () => stop.abort());
     const camera = new Camera(stop.signal);
     this.task = h("p.task", { role: "status" }, t("unlock.opening"));
     this.hint = h("p.task-hint", { role: "status" });
     this.dots = h("ol.dots", { "aria-label": t("unlock.progress") });
+    this.told = -1; // number of the frame whose answer is shown
     const give = button(t("cancel"), () => stop.abort(), { symbol: "close" });
     put(this.body, h("div.challenge", null, this.task, this.hint, camera.element, this.dots, h("div.actions.centred", null, give)));
     give.focus();
@@ -77,7 +78,7 @@ class Unlock {
     try {
       await camera.start();
       ({ session } = await post("/v1/liveness", { json: without.length ? { person, without } : { person } }));
-      this.show(await this.answer(camera, session, stop.signal));
+      this.show(await this.answer(camera, session, stop.signal), name);
     } catch (error) {
       await this.left(session, error, stop.signal.aborted);
     } finally {
@@ -97,7 +98,7 @@ class Unlock {
       due.catch(() => {}); // it may be stopped while nobody waits for it yet
       const frame = await camera.grab(640, 0.85);
       const path = `/v1/liveness/${encodeURIComponent(id)}/frames${query({ n })}`;
-      await Promise.all([due, this.send(path, frame, flying, end, signal)]);
+      await Promise.all([due, this.send(path, n, frame, flying, end, signal)]);
       while (flying.size >= MOST_FLYING) await Promise.race(flying);
       if (end.error && !end.session) return this.ending(id, flying, end, signal);
     }
@@ -118,22 +119,28 @@ class Unlock {
   }
 
   /** Send one frame; resolved when it is on its way. What is answered is told, or ends it all. */
-  send(path, frame, flying, end, signal) {
+  send(path, n, frame, flying, end, signal) {
     return new Promise((sent) => {
       const answered = upload(path, { body: frame, signal }, (share) => share === 1 && sent())
         .then(({ session }) => {
           if (session.state === "done") end.session ??= session;
-          else if (!end.session) this.tell(session);
+          else if (!end.session) this.tell(session, n);
         }, (error) => { end.error ??= error; })
         .finally(() => { flying.delete(answered); sent(); });
       flying.add(answered);
     });
   }
 
-  /** What is to be done now, and how far it is. */
-  tell({ state, action, hint, step, steps }) {
+  /** What is to be done now, and how far it is. Answers overtake each other, too: an older one has nothing to say. */
+  tell({ state, action, hint, step, steps }, n) {
+    if (n < this.told) return;
+    this.told = n;
     change(this.task, action ? said(hint) : t("unlock.rest"));
     change(this.hint, state === "baseline" ? said(hint) : "");
+    this.count(step, steps);
+  }
+
+  count(step, steps) {
     if (this.dots.childElementCount !== steps) put(this.dots, Array.from({ length: steps }, () => h("li")));
     [...this.dots.children].forEach((dot, i) => dot.classList.toggle("done", i < step));
     this.dots.setAttribute("aria-label", String(t("unlock.step", { n: step, of: steps })));
@@ -151,9 +158,13 @@ class Unlock {
     this.body.querySelector("h2").focus();
   }
 
-  show({ accepted, reason }) {
+  show({ accepted, reason, step, steps }, name) {
+    this.count(step, steps);
     const key = `reason.${reason}`;
-    put(this.body, outcome(accepted === true, t(accepted ? "unlock.yes" : "unlock.no"), has(key) ? t(key) : t("unlock.no.text")), this.again());
+    const refusal = has(key) ? t(key) : t("unlock.no.text");
+    const told = accepted ? outcome(true, t("unlock.yes"), t("greet.welcome", { name })) : outcome(false, t("unlock.no"), refusal);
+    told.append(this.dots);
+    put(this.body, told, this.again());
     this.body.querySelector("h2").focus();
   }
 
