@@ -10,7 +10,9 @@ import { readsGallery, server } from "../lib/server.js";
 const ACTIONS = ["smile", "open-mouth", "blink", "turn-left", "turn-right"];
 const MOST_LEFT_OUT = 2;
 const FRAME_EVERY = 80; // milliseconds; the server wants seven new pictures a second at least
-const MOST_FLYING = 3; // frames whose answers are awaited
+const FLYING = { least: 3, most: 5 }; // frames whose answers are awaited; browsers have six connections to a server
+const QUALITY = { best: 0.85, least: 0.45, step: 0.03 }; // of JPEGs
+const LATE = 1.3; // times FRAME_EVERY: with pictures so far apart, smaller ones are sent
 
 export default function unlock({ signal }) {
   if (!readsGallery()) {
@@ -70,7 +72,6 @@ class Unlock {
     this.task = h("p.task", { role: "status" }, t("unlock.opening"));
     this.hint = h("p.task-hint", { role: "status" });
     this.dots = h("ol.dots", { "aria-label": t("unlock.progress") });
-    this.told = -1; // number of the frame whose answer is shown
     const give = button(t("cancel"), () => stop.abort(), { symbol: "close" });
     put(this.body, h("div.challenge", null, this.task, this.hint, camera.element, this.dots, h("div.actions.centred", null, give)));
     give.focus();
@@ -78,7 +79,8 @@ class Unlock {
     try {
       await camera.start();
       ({ session } = await post("/v1/liveness", { json: without.length ? { person, without } : { person } }));
-      this.show(await this.answer(camera, session, stop.signal), name);
+      const frames = new Frames(session.id, (said) => this.tell(said), stop.signal);
+      this.show(await frames.send(camera), name);
     } catch (error) {
       await this.left(session, error, stop.signal.aborted);
     } finally {
@@ -86,55 +88,8 @@ class Unlock {
     }
   }
 
-  /**
-   * Send frames until the attempt is over. Answers are not waited for, so that frames come evenly over slow networks, too;
-   * but each is sent whole before the next begins, because their order counts.
-   */
-  async answer(camera, { id }, signal) {
-    const flying = new Set();
-    const end = { session: null, error: null };
-    for (let n = 0; !end.session; n += 1) {
-      const due = pause(FRAME_EVERY, signal);
-      due.catch(() => {}); // it may be stopped while nobody waits for it yet
-      const frame = await camera.grab(640, 0.85);
-      const path = `/v1/liveness/${encodeURIComponent(id)}/frames${query({ n })}`;
-      await Promise.all([due, this.send(path, n, frame, flying, end, signal)]);
-      while (flying.size >= MOST_FLYING) await Promise.race(flying);
-      if (end.error && !end.session) return this.ending(id, flying, end, signal);
-    }
-    return end.session;
-  }
-
-  /**
-   * How it ended. Frames that come after the end are refused, and such an answer can be here before the one that tells the
-   * end: then the server is asked.
-   */
-  async ending(id, flying, end, signal) {
-    await Promise.allSettled(flying);
-    if (end.session) return end.session;
-    if (end.error.status !== 409) throw end.error;
-    const { session } = await get(`/v1/liveness/${encodeURIComponent(id)}`, { signal });
-    if (session.state !== "done") throw end.error;
-    return session;
-  }
-
-  /** Send one frame; resolved when it is on its way. What is answered is told, or ends it all. */
-  send(path, n, frame, flying, end, signal) {
-    return new Promise((sent) => {
-      const answered = upload(path, { body: frame, signal }, (share) => share === 1 && sent())
-        .then(({ session }) => {
-          if (session.state === "done") end.session ??= session;
-          else if (!end.session) this.tell(session, n);
-        }, (error) => { end.error ??= error; })
-        .finally(() => { flying.delete(answered); sent(); });
-      flying.add(answered);
-    });
-  }
-
-  /** What is to be done now, and how far it is. Answers overtake each other, too: an older one has nothing to say. */
-  tell({ state, action, hint, step, steps }, n) {
-    if (n < this.told) return;
-    this.told = n;
+  /** What is to be done now, and how far it is. */
+  tell({ state, action, hint, step, steps }) {
     change(this.task, action ? said(hint) : t("unlock.rest"));
     change(this.hint, state === "baseline" ? said(hint) : "");
     this.count(step, steps);
@@ -170,6 +125,85 @@ class Unlock {
 
   again() {
     return h("div.actions.centred", null, button(t("unlock.again"), () => this.ask(), { kind: "primary" }));
+  }
+}
+
+/**
+ * The frames of one attempt on their way to the server. Answers are not waited for, so that frames come evenly over slow
+ * networks, too; but each is sent whole before the next begins, because their order counts.
+ */
+class Frames {
+  /** @param {(session: object) => void} tell is told how the attempt stands */
+  constructor(id, tell, signal) {
+    Object.assign(this, { path: `/v1/liveness/${encodeURIComponent(id)}`, tell, signal });
+    this.flying = new Set();
+    this.told = -1; // number of the frame whose answer was told last
+    this.ended = null;
+    this.error = null;
+    this.quickest = Infinity; // milliseconds of an answer
+    this.took = FRAME_EVERY; // milliseconds from frame to frame, on average
+    this.quality = QUALITY.best;
+  }
+
+  /** Send frames until the attempt is over; the session in the end. */
+  async send(camera) {
+    for (let n = 0; !this.ended; n += 1) {
+      const began = performance.now();
+      const due = pause(FRAME_EVERY, this.signal);
+      due.catch(() => {}); // it may be stopped while nobody waits for it yet
+      const frame = await camera.grab(640, this.quality);
+      await Promise.all([due, this.sendOne(n, frame)]);
+      while (this.flying.size >= this.mostFlying) await Promise.race(this.flying);
+      this.adapt(performance.now() - began);
+      if (this.error && !this.ended) return this.ending();
+    }
+    return this.ended;
+  }
+
+  /** As many as are sent while the first of them is answered, if nothing else is slow. */
+  get mostFlying() {
+    return Math.max(FLYING.least, Math.min(FLYING.most, Math.ceil(this.quickest / FRAME_EVERY) + 1));
+  }
+
+  /** Where frames do not come often enough, the way may be too narrow for them. */
+  adapt(took) {
+    this.took = 0.8 * this.took + 0.2 * took;
+    if (this.took > LATE * FRAME_EVERY) this.quality = Math.max(QUALITY.least, this.quality - QUALITY.step);
+  }
+
+  /** Resolved when it is on its way. What is answered is told, or ends it all. */
+  sendOne(n, frame) {
+    const began = performance.now();
+    return new Promise((sent) => {
+      const answered = upload(`${this.path}/frames${query({ n })}`, { body: frame, signal: this.signal }, (share) => share === 1 && sent())
+        .then(({ session }) => {
+          this.quickest = Math.min(this.quickest, performance.now() - began);
+          this.answer(session, n);
+        }, (error) => { this.error ??= error; })
+        .finally(() => { this.flying.delete(answered); sent(); });
+      this.flying.add(answered);
+    });
+  }
+
+  /** Answers overtake each other, too: an older one has nothing to say. */
+  answer(session, n) {
+    if (session.state === "done") this.ended ??= session;
+    if (this.ended || n < this.told) return;
+    this.told = n;
+    this.tell(session);
+  }
+
+  /**
+   * How it ended. Frames that come after the end are refused, and such an answer can be here before the one that tells the
+   * end: then the server is asked.
+   */
+  async ending() {
+    await Promise.allSettled(this.flying);
+    if (this.ended) return this.ended;
+    if (this.error.status !== 409) throw this.error;
+    const { session } = await get(this.path, { signal: this.signal });
+    if (session.state !== "done") throw this.error;
+    return session;
   }
 }
 
