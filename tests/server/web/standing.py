@@ -160,7 +160,10 @@ globalThis.person = {
     const to = canvas.getContext("2d");
     const [grains, room] = [this.grains(width + 64, height + 64), await this.room(width, height)];
     const [across, down] = size.map((share) => share * Math.max(width, height));
+    let showing = false;
     const show = async () => {
+      if (showing) return; // a machine too slow for its camera drops frames
+      showing = true;
       const seconds = this.how.speed * performance.now() / 1000;
       const picture = await this.picture(this.now(seconds));
       this.before = seconds;
@@ -168,6 +171,7 @@ globalThis.person = {
       to.drawImage(picture, (width - across) / 2, (height - down) / 2, across, down);
       to.drawImage(grains, -64 * Math.random(), -64 * Math.random());
       picture.close();
+      showing = false;
     };
     await show();
     const timer = setInterval(show, 1000 / fps);
