@@ -103,8 +103,8 @@ class Turns:
     def _time_of(self, arrived: float) -> float:
         """A frame was taken before those that were sent after it, so before the first of them was here.
 
-        It can have been made up to `PATIENCE` later than this says. That makes nobody quicker who waits for what is
-        asked; and those after it were here already.
+        It can have been made a quarter of a second later than this says, which is of no use: whoever waits to see what
+        is asked seems quicker by that, not slower, and is too quick if anything; and what follows was here already.
         """
         overtaken = min((other.arrived for other in self._waiting.values()), default=math.inf)
         before = overtaken - min((overtaken - self._time) / 2, _APART) if overtaken < math.inf else math.inf

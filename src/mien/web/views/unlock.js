@@ -174,8 +174,9 @@ class Frames {
   /** Resolved when it is on its way. What is answered is told, or ends it all. */
   sendOne(n, frame) {
     const began = performance.now();
+    const path = `${this.path}/frames${query({ n })}`;
     return new Promise((sent) => {
-      const answered = upload(`${this.path}/frames${query({ n })}`, { body: frame, signal: this.signal }, (share) => share === 1 && sent())
+      const answered = upload(path, { body: frame, signal: this.signal }, (share) => share === 1 && sent())
         .then(({ session }) => {
           this.quickest = Math.min(this.quickest, performance.now() - began);
           this.answer(session, n);
