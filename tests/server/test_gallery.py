@@ -218,7 +218,7 @@ def test_the_last_face_removed_leaves_a_person_and_nothing_to_undo(client):
     refused(client.get(f"/v1/gallery/faces/{face}/crop"), 404, "not-found")
     refused(client.delete(f"/v1/gallery/faces/{face}"), 404, "not-found")
     refused(client.post("/v1/gallery/undo"), 409, "gallery")
-    refused(client.post("/v1/liveness", json={"person": "Grace"}), 409, "no-face")
+    refused(client.post("/v1/liveness", json={"person": "Grace"}), 409, "not-enrolled")
     more = client.post(f"{PEOPLE}/Grace/faces", files=[image(HOPPER)])
     assert more.status_code == 201
     assert more.json()["person"]["faces"] == 1

@@ -403,4 +403,4 @@ def _check_person(gallery: Gallery, who: str) -> None:
         case "expired":
             raise Problem(409, "expired", "the time of this person has expired")
     if not person.faces:
-        raise Problem(409, "no-face", "this person has no face in the gallery; enrol one first")
+        raise Problem(409, "not-enrolled", "this person has no face in the gallery; enrol one first")

@@ -52,6 +52,7 @@ export default {
   "error.expired-key": "This key has expired.",
   "error.expired": "The time for which this person is kept is over.",
   "error.no-consent": "This person has withdrawn their consent.",
+  "error.not-enrolled": "Nothing is kept of this person's face; enrol a picture first.",
   "error.ended": "This attempt has ended. Begin another.",
   "error.replayed": "A picture came twice or out of turn, so the attempt ended. Begin another.",
   "error.behind": "The server cannot keep up. Try again.",

@@ -52,6 +52,7 @@ export default {
   "error.expired-key": "此密钥已过期。",
   "error.expired": "此人的保存期限已过。",
   "error.no-consent": "此人已撤回同意。",
+  "error.not-enrolled": "没有保存此人的面部；请先登记一张照片。",
   "error.ended": "本次尝试已结束，请重新开始。",
   "error.replayed": "有画面重复或乱序，本次尝试已结束。请重新开始。",
   "error.behind": "服务器跟不上，请重试。",
