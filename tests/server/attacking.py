@@ -3,6 +3,7 @@
 import time
 
 from tests.conftest import PHOTOS
+from tests.server.conftest import PATIENCE
 
 HOPPER = (PHOTOS / "grace_hopper.jpg").read_bytes()
 TELLTALE = (
@@ -57,8 +58,8 @@ def operations(server, word="x") -> list[tuple[str, str]]:
     return found
 
 
-def wait_for(true, seconds: float = 5.0) -> None:
-    until = time.monotonic() + seconds
+def wait_for(true) -> None:
+    until = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import shutil
 import socket
 import ssl
@@ -10,7 +11,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from mien.server.serving import listen, server_of
 from mien.server.settings import Limits, Settings
 from tests.conftest import PHOTOS
 
+PATIENCE = 60.0
+"""Seconds after which a test is given up that waits in vain: no machine is so busy."""
 SCOPES = {"analyze": "analyze", "reader": "gallery:read", "writer": "gallery:write", "admin": "admin"}
 
 
@@ -55,20 +59,43 @@ class Running:
         headers = how.pop("headers", {})
         if key is not None:
             headers = {"Authorization": f"Bearer {self.keys.get(key, key)}", **headers}
-        return httpx2.Client(base_url=self.url, timeout=60, headers=headers, trust_env=False, **how)
+        return httpx2.Client(base_url=self.url, timeout=PATIENCE, headers=headers, trust_env=False, **how)
 
-    def raw(self, *pieces: bytes, pause: float = 0.0, wait: float = 10.0) -> bytes:
-        """Send bytes as they are, with pauses between, and read until it closes, or says nothing for a while."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as connection:
-            answer = b""
+    def raw(self, *pieces: bytes) -> bytes:
+        """Send bytes as they are, and read until it closes.
+
+        Raises:
+            TimeoutError: it never does.
+        """
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
             with suppress(ConnectionError):  # it has closed: what it said before is still to be read
                 for piece in pieces:
                     connection.sendall(piece)
-                    time.sleep(pause)
-            with suppress(TimeoutError, ConnectionError):
-                while got := connection.recv(65536):
+            return read_to_end(connection)
+
+    def dribble(self, head: bytes, *pieces: bytes, pause: float = 0.1) -> bytes:
+        """Send a head, and then these pieces with pauses between, again and again until it closes; what it said.
+
+        Raises:
+            TimeoutError: it never closes, however long that goes on.
+        """
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
+            connection.sendall(head)
+            end, answer = time.monotonic() + PATIENCE, b""
+            for piece in cycle(pieces):
+                if select.select([connection], [], [], pause)[0]:
+                    try:
+                        got = connection.recv(65536)
+                    except ConnectionError:
+                        got = b""
+                    if not got:
+                        return answer
                     answer += got
-            return answer
+                with suppress(ConnectionError):  # what it said before is still to be read
+                    connection.sendall(piece)
+                if time.monotonic() > end:
+                    raise TimeoutError("it is still open")
+        raise AssertionError
 
     def lines(self, name: str = "") -> list[dict[str, Any]]:
         """The audit log: "audit", "refused", or all."""
@@ -116,7 +143,7 @@ def running(
             yield Running(settings, listening.getsockname()[1], app, keys=texts, scheme=scheme)
         finally:
             server.should_exit = True
-            thread.join(60)
+            thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -163,28 +190,53 @@ def guarded(tmp_path_factory, known_people, server_analyzer) -> Iterator[Running
         yield made
 
 
+def read_to_end(connection: socket.socket) -> bytes:
+    """What comes until the other side closes.
+
+    Raises:
+        TimeoutError: it says nothing for long.
+    """
+    answer = b""
+    with suppress(ConnectionError):
+        while got := connection.recv(65536):
+            answer += got
+    return answer
+
+
 def trusting(certificate: Path) -> ssl.SSLContext:
     """A client's trust in a certificate of a test."""
     return ssl.create_default_context(cafile=str(certificate))
 
 
 SMALL = Limits(
-    picture_bytes=300_000, picture_pixels=2_000_000, pictures=3, video_bytes=1_000_000, upload_seconds=1.0, queue=4,
-    queue_bytes=2_000_000, connections=24, per_minute=0,
+    picture_bytes=300_000, picture_pixels=2_000_000, pictures=3, video_bytes=1_000_000, queue=4, queue_bytes=2_000_000,
+    connections=24, per_minute=0,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory, known_people, server_analyzer) -> Iterator[Running]:
-    """A server that gives little, and waits no longer than a second."""
+    """A server that gives little."""
     with with_grace(tmp_path_factory.mktemp("small"), known_people, server_analyzer, limits=SMALL) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def hasty(tmp_path_factory, known_people, server_analyzer) -> Iterator[Running]:
+    """The same, and it waits no longer than a second for anybody: for clients that are slow, or say nothing more."""
+    limits = replace(SMALL, upload_seconds=1.0)
+    with with_grace(tmp_path_factory.mktemp("hasty"), known_people, server_analyzer, limits=limits) as made:
         yield made
 
 
 @pytest.fixture
 def nothing_changes(request) -> Iterator[None]:
     """Whatever attacks a test makes: the gallery is the same before and after it."""
-    servers = [request.getfixturevalue(name) for name in ("small", "guarded", "server") if name in request.fixturenames]
+    servers = [
+        request.getfixturevalue(name)
+        for name in ("small", "hasty", "guarded", "server")
+        if name in request.fixturenames
+    ]
     before = [one.people() for one in servers]
     yield
     assert [one.people() for one in servers] == before

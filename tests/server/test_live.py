@@ -13,6 +13,7 @@ from mien.server.app import create_app
 from mien.server.routes import live
 from mien.server.settings import Limits, Settings
 from tests.conftest import PHOTOS
+from tests.server.conftest import PATIENCE
 
 FRAME = (PHOTOS / "grace_hopper.jpg").read_bytes()
 
@@ -34,7 +35,7 @@ def talk(socket, **hello) -> None:
 
 
 def wait_for(true) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -1,6 +1,7 @@
 """How a server is run: when it asks for keys, by which names it goes, HTTPS, and live frames behind keys."""
 
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -15,7 +16,7 @@ from mien.server.headers import host_name, own_names
 from mien.server.keys import Keys, server_folder
 from mien.server.serving import listen, server_of
 from mien.server.settings import Settings
-from tests.server.conftest import running, trusting
+from tests.server.conftest import PATIENCE, running, trusting
 
 
 @pytest.mark.parametrize(
@@ -113,12 +114,19 @@ def test_an_address_that_is_taken_or_not_ours(tmp_path):
         listen(Settings(host="192.0.2.1", port=0))
 
 
+def test_the_body_of_an_answer_does_not_wait_for_the_receipt_of_its_header():
+    with listen(Settings(port=0)) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 @pytest.mark.parametrize("name", [None, "mien_" + "A" * 43, "reader"])
 def test_live_frames_need_a_key_that_may(guarded, name):
-    with connect(f"ws://127.0.0.1:{guarded.port}/v1/live", proxy=None) as socket:
-        socket.send(json.dumps({"key": guarded.keys.get(name, name)} if name else {}))
+    with connect(f"ws://127.0.0.1:{guarded.port}/v1/live", proxy=None, open_timeout=PATIENCE) as stream:
+        stream.send(json.dumps({"key": guarded.keys.get(name, name)} if name else {}))
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=10)
+            stream.recv(timeout=PATIENCE)
     assert closed.value.rcvd.code == 1008
     [*_, line] = [line for line in guarded.lines() if line["method"] == "WEBSOCKET"]
     assert (line["status"], line["event"]) == (403, "refused")
@@ -128,6 +136,6 @@ def test_live_frames_need_a_key_that_may(guarded, name):
 def test_live_frames_with_a_key_of_the_first_message_or_the_header(guarded):
     address, key = f"ws://127.0.0.1:{guarded.port}/v1/live", guarded.keys["analyze"]
     for headers, hello in (({}, {"key": key}), ({"Authorization": f"Bearer {key}"}, {})):
-        with connect(address, proxy=None, additional_headers=headers) as socket:
-            socket.send(json.dumps({**hello, "only": ["detect"]}))
-            assert json.loads(socket.recv(timeout=20)) == {"type": "ready"}
+        with connect(address, proxy=None, additional_headers=headers, open_timeout=PATIENCE) as stream:
+            stream.send(json.dumps({**hello, "only": ["detect"]}))
+            assert json.loads(stream.recv(timeout=PATIENCE)) == {"type": "ready"}

@@ -12,6 +12,7 @@ import pytest
 from mien.server.bodies import strict_json
 from mien.server.problems import Problem
 from tests.server.attacking import HOPPER, TELLTALE, check, first_line, logged, operations, wait_for
+from tests.server.conftest import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_changes")
 
@@ -40,7 +41,7 @@ def test_paths_lead_nowhere_else(server, payload):
         path for _, path in operations(server, payload) if payload in path
     }
     for place in sorted(places):
-        answer = server.raw(f"GET {place} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(), wait=5.0)
+        answer = server.raw(f"GET {place} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         assert first_line(answer).split()[1][:1] == b"4", (place, answer)
         assert not [word for word in TELLTALE if word in answer], answer
 
@@ -93,10 +94,10 @@ def bomb() -> bytes:
 )
 def test_bombs_and_addresses_are_no_pictures(small, data, code):
     with small.client() as client:
-        began = time.monotonic()
+        began = time.process_time()  # of the server, too, which is in this process
         answer = client.post("/v1/analyze", content=data, headers={"content-type": "image/png"})
         check(answer, 413, 422, code=code)
-        assert time.monotonic() - began < 5
+        assert time.process_time() - began < 5
         assert logged(small, answer)["route"] == "/v1/analyze"
         check(client.post("/v1/verify", files={"a": ("a.png", data), "b": ("b.jpg", HOPPER)}), 413, 422)
 
@@ -126,16 +127,14 @@ def test_the_server_fetches_nothing_that_a_request_names(small):
 
 def test_what_says_that_it_is_too_large_is_not_read(small):
     head = b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 300001\r\n\r\n"
-    began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", small.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", small.port), timeout=PATIENCE) as connection:
         connection.sendall(head)  # and not a byte more
-        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
-    assert time.monotonic() - began < 1.0
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413")  # and not 408: nothing was waited for
 
 
 @pytest.mark.parametrize("length", [b"-1", b"1e9", b"99999999999999999999999", b"0x10", b"+5", b"5, 5", b"\xb2"])
-def test_lengths_that_are_none_are_refused(small, length):
-    answer = small.raw(b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + length + b"\r\n\r\nxxxxx")
+def test_lengths_that_are_none_are_refused(hasty, length):
+    answer = hasty.raw(b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + length + b"\r\n\r\nxxxxx")
     assert first_line(answer).split()[1] in {b"400", b"413"}
 
 
@@ -204,7 +203,7 @@ def test_a_part_that_is_too_large_is_refused_before_all_of_it_has_come(small):
     body = form((IMAGE, bytes(800_000)))
     head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM['content-type']}\r\n"
     head += f"Content-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", small.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", small.port), timeout=PATIENCE) as connection:
         connection.sendall(head.encode() + body[:330_000])  # and no more
         assert connection.recv(65536).startswith(b"HTTP/1.1 413")
 
@@ -219,13 +218,13 @@ def test_forms_without_a_usable_boundary(small, kind):
         )
 
 
-def test_uploads_of_all_together_are_bounded_and_given_back(small):
-    gates = small.app.state.gates
+def test_uploads_of_all_together_are_bounded_and_given_back(hasty):
+    gates = hasty.app.state.gates
     body = b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 290000\r\n\r\n"
     stuck = []
     try:
         for _ in range(8):
-            stuck.append(socket.create_connection(("127.0.0.1", small.port), timeout=5))
+            stuck.append(socket.create_connection(("127.0.0.1", hasty.port), timeout=PATIENCE))
             stuck[-1].sendall(body + bytes(280_000))
         statuses = [one.recv(100).split(b" ")[1] for one in stuck]  # 429 for what is too much, 408 for the others
         assert {b"429", b"408"} == set(statuses)

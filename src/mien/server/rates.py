@@ -24,7 +24,7 @@ class Rates:
     def __init__(
         self, per_minute: float, burst: float, *, clock: Callable[[], float] = time.monotonic, most: int = _MOST
     ) -> None:
-        self._rate, self._burst, self._clock, self._most = per_minute / 60.0, max(1.0, burst), clock, most
+        self._rate, self._burst, self.clock, self._most = per_minute / 60.0, max(1.0, burst), clock, most
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # caller: tokens left, at what time
 
     def take(self, caller: str) -> float:
@@ -35,7 +35,7 @@ class Rates:
         """
         if self._rate <= 0:
             return 0.0
-        now = self._clock()
+        now = self.clock()
         left, then = self._buckets.pop(caller, (self._burst, now))
         left = min(self._burst, left + (now - then) * self._rate)
         short = max(0.0, 1.0 - left)

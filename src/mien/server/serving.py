@@ -29,7 +29,8 @@ def listen(settings: Settings) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=settings.limits.connections)
+        address = (settings.host, settings.port)
+        listening = socket.create_server(address, family=family, backlog=settings.limits.connections)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         if error.errno == errno.EADDRINUSE:
@@ -37,6 +38,9 @@ def listen(settings: Settings) -> socket.socket:
         raise ServerError(f"{where}: cannot listen there ({error.strerror or error})") from error
     except OverflowError as error:
         raise ServerError(f"{settings.port}: no port; they go from 0 to 65535") from error
+    # Connections inherit it. asyncio sets it on none of ours, and a body would wait 40 ms for its header's receipt.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def server_of(
