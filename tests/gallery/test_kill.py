@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
 
 import pytest
 
@@ -41,7 +40,7 @@ def test_eight_processes_at_once(url):
         writer.add_person(Person("0" * 32, "counter", AT))
     workers = [start(url, "increment", seed, TIMES) for seed in range(WORKERS)]
     for worker in workers:
-        out, err = worker.communicate(timeout=120)
+        out, err = worker.communicate(timeout=240)
         assert (worker.returncode, out, err) == (0, f"done {TIMES}\n", "")
     with store.read() as reader:
         [counter] = reader.people()
@@ -70,12 +69,43 @@ def test_the_server_crashes_in_mid_transaction(request, tmp_path):
         assert reader.count() == (0, 3)
     with pytest.raises(GalleryError, match="look whether it is there"), store.write() as writer:
         writer.add_person(Person("0" * 32, "half", AT))
-        os.kill(backend(url), signal.SIGTERM)
-        time.sleep(0.5)
+        ended(url, backend(url))
     with store.write() as writer:
         writer.add_faces(faces(1))
         assert writer.count() == (0, 4)
     store.close()
+
+
+def test_a_server_that_ends_a_connection_at_once_is_asked_again(request, tmp_path, monkeypatch):
+    """As one does that has crashed and does not know it yet."""
+    from mien.gallery.stores.postgres import PostgresConnection
+
+    url = fresh_url("postgres", tmp_path, request.getfixturevalue("postgres"))
+    open_store(url, create=an_info()).close()
+    learn, tries = PostgresConnection.learn_vectors, []
+
+    def crashing(connection):
+        tries.append(connection._raw.info.backend_pid)
+        if len(tries) < 3:
+            ended(url, tries[-1])
+        learn(connection)
+
+    monkeypatch.setattr(PostgresConnection, "learn_vectors", crashing)
+    store = open_store(url, timeout=60)
+    assert len(set(tries)) == 3
+    store.close()
+    tries.clear()
+    with pytest.raises(GalleryError, match="the server ended the connection, and this was not done") as error:
+        open_store(url, timeout=0)
+    assert "\n" not in str(error.value)
+
+
+def ended(url, process):
+    """End a process of the server, and wait until it is gone."""
+    import psycopg
+
+    with psycopg.connect(url.partition("&schema=")[0]) as server:
+        assert server.execute("SELECT pg_terminate_backend(%s, 60000)", (process,)).fetchone() == (True,)
 
 
 def backend(url):

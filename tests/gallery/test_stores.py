@@ -526,7 +526,7 @@ class TestTransactions:
             start = time.monotonic()
             with pytest.raises(GalleryBusyError, match=r"longer than 0\.3 s"), impatient.write():
                 pass
-            assert 0.2 < time.monotonic() - start < 3
+            assert 0.2 < time.monotonic() - start < 20  # and not for ever
             with impatient.read() as reader:
                 assert reader.count() == (0, 0)
         with impatient.write() as writer:

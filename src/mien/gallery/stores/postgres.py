@@ -97,8 +97,14 @@ class PostgresConnection:
         self.where = session.address.shown
         self._schema = session.address.schema
         self._timeout = session.timeout
+        end = time.monotonic() + session.timeout
+        while not self._made(session, end):
+            time.sleep(_PATIENCE)
+
+    def _made(self, session: Session, end: float) -> bool:
+        """Connect; False: the server ended that at once, as one does that has just crashed, and there is time left."""
         try:
-            self._raw = _connected(session)
+            self._raw = _connected(session, end)
         except psycopg.ProgrammingError:  # libpq quotes what it cannot take apart
             raise not_an_address() from None
         except psycopg.Error as error:
@@ -106,9 +112,13 @@ class PostgresConnection:
             raise GalleryError(f"{self.where}: cannot be reached: {_line(error)}") from None
         try:
             self._set_up(readonly=session.readonly)
-        except BaseException:
+        except BaseException as error:
+            lost = isinstance(error, GalleryError) and self._raw.closed
             self.close()
-            raise
+            if not lost or time.monotonic() >= end:
+                raise
+            return False
+        return True
 
     def _set_up(self, *, readonly: bool) -> None:
         self.rows(
@@ -129,7 +139,9 @@ class PostgresConnection:
         )
         path = [self._schema, *(name for (name,) in found)]
         self.rows("SELECT set_config('search_path', ?, false)", (", ".join(f'"{name}"' for name in path),))
-        if found and (info := TypeInfo.fetch(self._raw, "vector")) is not None:
+        with self._told():
+            info = TypeInfo.fetch(self._raw, "vector") if found else None
+        if info is not None:
             info.register(self._raw)
             dumper = type("VectorDumper", (_PackedVectorDumper,), {"oid": info.oid})
             self._raw.adapters.register_dumper(PackedVector, dumper)
@@ -239,9 +251,8 @@ class PostgresConnection:
             raise GalleryError(f"{self.where}: a value cannot be kept or read ({error})") from error
 
 
-def _connected(session: Session) -> psycopg.Connection[Any]:
-    """A connection; a server that is just starting, or recovering from a crash, is waited for."""
-    end = time.monotonic() + session.timeout
+def _connected(session: Session, end: float) -> psycopg.Connection[Any]:
+    """A connection; a server that is just starting, or recovering from a crash, is waited for until `end`."""
     while True:
         try:
             return psycopg.connect(
