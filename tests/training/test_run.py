@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from mien import load_image  # noqa: E402
 from mien.errors import DataError, DeviceError, ImageDecodeError, MienError, UnknownModelError, WeightsError  # noqa: E402
 from mien.models.base import RuntimeOptions  # noqa: E402
 from mien.models.classifier import CropClassifier  # noqa: E402
@@ -59,6 +60,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("drawn")
 def test_learns_exports_and_reports(tmp_path, make_set):
     model = trained(tmp_path / "run", make_set)
     losses = [row["train_loss"] for row in model.history]
@@ -69,6 +71,8 @@ def test_learns_exports_and_reports(tmp_path, make_set):
     assert classifier.card.metrics["two faces 1"]["accuracy"] == pytest.approx(model.report.figures.accuracy, abs=1e-4)
     with (tmp_path / "run" / "log.csv").open() as file:
         assert [float(row["train_loss"]) for row in csv.DictReader(file)] == pytest.approx(losses, rel=1e-4)
+    for name in ("confusion", "reliability", "curves"):
+        assert load_image(tmp_path / "run" / f"{name}.png").std() > 5
 
 
 @pytest.mark.parametrize("at", [3, 6, 9, 14])
