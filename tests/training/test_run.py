@@ -49,6 +49,12 @@ def trained(folder, make_set, options=SMALL, **settings):
     return run.train(data, options, folder, name="small", backbone="none", **settings)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, make_set):
+    """A run from its beginning to its end."""
+    return trained(tmp_path_factory.mktemp("whole") / "run", make_set)
+
+
 class Interrupt:
     """Presses Ctrl-C at a step."""
 
@@ -76,9 +82,8 @@ def test_learns_exports_and_reports(tmp_path, make_set):
 
 
 @pytest.mark.parametrize("at", [3, 6, 9, 14])
-def test_an_interrupted_run_ends_with_the_very_same_weights(tmp_path, make_set, at):
+def test_an_interrupted_run_ends_with_the_very_same_weights(tmp_path, make_set, whole, at):
     """6 steps an epoch: interrupted within the first, at the end of one, within the second, within the last."""
-    whole = trained(tmp_path / "whole", make_set)
     folder = tmp_path / "pieces"
     data = prepared(folder, make_set)
     with pytest.raises(KeyboardInterrupt):

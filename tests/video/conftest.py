@@ -29,7 +29,7 @@ def _no_thread_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if not request.module.__name__.rpartition(".")[2].startswith("test_frames"):
         return  # others may keep a source open for several tests
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and _readers():
         time.sleep(0.01)
     assert not _readers()

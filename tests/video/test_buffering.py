@@ -40,12 +40,12 @@ def ahead(source: Source, *, most: int = 4, most_bytes: int = 1000, drop: bool =
     )
 
 
-def settled(source: Source) -> int:
-    """How far a source came when it no longer moves."""
-    before = -1
-    while before != source.given:
-        before = source.given
-        time.sleep(0.05)
+def settled(source: Source, at: int) -> int:
+    """How far a source came that should come so far, and no farther."""
+    end = time.monotonic() + 60
+    while source.given < at and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.05)
     return source.given
 
 
@@ -62,7 +62,7 @@ def test_everything_in_order():
 def test_it_waits_where_nobody_takes():
     source = Source(1000)
     reading = ahead(source, most=4)
-    assert settled(source) == 5  # four that wait, and one in hand
+    assert settled(source, 5) == 5  # four that wait, and one in hand
     assert rest(reading) == list(range(1000))
     assert reading.dropped == 0
 
@@ -71,14 +71,14 @@ def test_it_waits_where_nobody_takes():
 def test_large_items_wait_in_smaller_numbers(nbytes, held):
     source = Source(10, nbytes)
     reading = ahead(source, most=8, most_bytes=1000)
-    assert settled(source) == held + 1
+    assert settled(source, held + 1) == held + 1
     assert rest(reading) == list(range(10))
 
 
 def test_dropping_keeps_the_newest():
     source = Source(100)
     reading = ahead(source, most=4, drop=True)
-    assert settled(source) == 100
+    assert settled(source, 100) == 100
     assert rest(reading) == [96, 97, 98, 99]
     assert reading.dropped == 96
 

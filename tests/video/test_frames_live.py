@@ -6,8 +6,10 @@ import random
 import re
 import threading
 import time
+from collections.abc import Callable
 from itertools import islice, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -25,12 +27,19 @@ from tests.video.serving import Server
 LIMITS = Limits(max_pixels=10**6, longest=None, threads=1)
 
 
-def outage_of(frames: FrameSource) -> tuple[float, str]:
-    """Seconds without pictures, and why."""
-    (loss,) = [loss for loss in frames.losses if loss.startswith("no pictures")]
-    match = re.fullmatch(r"no pictures for ([\d.]+) s, from [\d.]+ s on: (.*)", loss)
+def outage_of(frames: FrameSource) -> tuple[float, float, str]:
+    """Seconds without pictures, from when on, and why; of the first time."""
+    loss, *_ = [loss for loss in frames.losses if loss.startswith("no pictures")]
+    match = re.fullmatch(r"no pictures for ([\d.]+) s, from ([\d.]+) s on: (.*)", loss)
     assert match is not None, loss
-    return float(match[1]), match[2]
+    return float(match[1]), float(match[2]), match[3]
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 # Streams over HTTP
@@ -54,25 +63,24 @@ def test_a_server_that_is_killed_and_comes_back():
         server.kill()
         threading.Timer(0.8, server.start).start()
         after = list(islice(frames, 20))
-        seconds, why = outage_of(frames)
+        seconds, since, why = outage_of(frames)
     got = before + after
-    gap, begin = max((b.time - a.time, a.time) for a, b in pairwise(got))
-    assert seconds - 0.06 <= gap < seconds + 1  # what was dropped at its edges lengthens it
-    assert 0.7 < gap < 6
-    assert begin < 2
+    (gap,) = [b.time - a.time for a, b in pairwise(got) if a.time <= since + 0.06 < b.time]
+    assert gap >= seconds - 0.06  # what was dropped at its edges lengthens it
+    assert seconds > 0.7
     assert "connection refused" in why
     assert all(a.index < b.index for a, b in pairwise(got))
     assert number_of(got[-1].image) >= got[-1].index
 
 
 def test_a_stream_that_stalls_is_connected_anew():
-    with Server() as server, open_frames(server.url("stalls"), timeout=0.5) as frames:
+    with Server() as server, open_frames(server.url("stalls"), timeout=2) as frames:
         got = [next(frames)]
         while got[-1].index < 7:  # five come, and five more over the next connection
             got.append(next(frames))
-        seconds, why = outage_of(frames)
+        seconds, _, why = outage_of(frames)
     assert why == "no answer in time"
-    assert 0.4 < seconds < 4
+    assert seconds > 1.9
     assert server.requests == ["/stalls"] * 2
 
 
@@ -81,10 +89,8 @@ def test_a_stream_that_does_not_come_back_is_given_up():
     with open_frames(server.url("stream"), patience=0.6) as frames:
         next(frames)
         server.kill()
-        begin = time.monotonic()
         for _ in frames:
             pass
-        assert time.monotonic() - begin < 5
         (loss,) = frames.losses
     assert re.fullmatch(r"no pictures from [\d.]+ s on, and given up: connection refused", loss)
 
@@ -92,17 +98,15 @@ def test_a_stream_that_does_not_come_back_is_given_up():
 def test_what_was_never_there_is_an_error_at_once():
     with Server() as server:
         server.away = "file:///etc/passwd"
-        begin = time.monotonic()
-        for path, message in {
-            "none": "the server answers 404 Not Found",
-            "silent": "no answer in time",
-            "trickles": "no answer in time",
-            "secret": "the server answers 401 Unauthorized",
-            "away": "is not allowed",
-        }.items():
+        for path, timeout, message in (
+            ("none", 60, "the server answers 404 Not Found"),
+            ("silent", 0.3, "no answer in time"),
+            ("trickles", 0.3, "no answer in time"),
+            ("secret", 60, "the server answers 401 Unauthorized"),
+            ("away", 60, "is not allowed"),
+        ):
             with pytest.raises(VideoError, match=message):
-                open_frames(server.url(path), timeout=0.3)
-        assert time.monotonic() - begin < 5
+                open_frames(server.url(path), timeout=timeout)
         gone = server.url("stream")
     with pytest.raises(VideoError, match="connection refused"):
         open_frames(gone)
@@ -126,7 +130,7 @@ def test_passwords_open_and_are_never_shown():
 
 def test_frames_that_nobody_takes_are_dropped_oldest_first():
     with Server(fps=100) as server, open_frames(server.url("stream")) as frames:
-        time.sleep(1)
+        wait_for(lambda: frames.dropped > 20)
         late = next(frames)
         dropped = frames.dropped
         assert late.index >= dropped > 20
@@ -136,11 +140,9 @@ def test_frames_that_nobody_takes_are_dropped_oldest_first():
 
 def test_closing_while_a_stream_is_silent():
     with Server() as server:
-        frames = open_frames(server.url("stalls"), timeout=30)
+        frames = open_frames(server.url("stalls"), timeout=1000)  # longer than a test may take
         threading.Timer(0.3, frames.close).start()
-        begin = time.monotonic()
-        assert 0 < len(list(frames)) <= 5
-        assert time.monotonic() - begin < 2
+        assert len(list(frames)) <= 5
         assert not any(loss.startswith("no pictures") for loss in frames.losses)
 
 
@@ -153,7 +155,7 @@ def test_closing_while_a_stream_is_connected_anew():
     begin = time.monotonic()
     for _ in frames:
         pass
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 30  # else it would be tried for a minute
 
 
 # Files over HTTP
@@ -216,7 +218,7 @@ def test_rtsp_that_hangs_up_is_connected_anew(tmp_path):
         got = [next(frames)]
         while got[-1].index < 25:
             got.append(next(frames))
-        seconds, why = outage_of(frames)
+        seconds, _, why = outage_of(frames)
     assert [number_of(frame.image) for frame in got] == [frame.index % 20 for frame in got]
     assert why == "the source ended"
     assert max(b.time - a.time for a, b in pairwise(got)) >= seconds - 0.06
@@ -249,7 +251,7 @@ def test_a_camera_that_is_unplugged_and_plugged_in_again(clip):
     assert all(a[0] < b[0] for a, b in pairwise(got))
     assert len(tries) == 3
     (loss,) = losses.sentences()
-    assert re.fullmatch(r"no pictures for 0\.\d s, from \d\.\d s on: cannot be opened; is it plugged in, .*", loss)
+    assert re.fullmatch(r"no pictures for \d+\.\d s, from \d\.\d s on: cannot be opened; is it plugged in, .*", loss)
 
 
 def test_a_camera_that_stays_unplugged(clip):
@@ -289,9 +291,10 @@ def test_waits_double_up_to_a_limit_and_vary():
     assert len({round(delay, 6) for delay in delays[2:]}) == 38
 
 
-def test_patience_ends():
+def test_patience_ends(monkeypatch):
     assert list(Backoff(patience=0).delays(random.Random(1))) == []
-    begin = time.monotonic()
+    now = [1000.0]
+    monkeypatch.setattr("mien.video.live.time", SimpleNamespace(monotonic=lambda: now[0]))
     for delay in Backoff(first=0.05, patience=0.2).delays(random.Random(1)):
-        time.sleep(delay)
-    assert time.monotonic() - begin == pytest.approx(0.2, abs=0.1)
+        now[0] += delay
+    assert now[0] == pytest.approx(1000.2)

@@ -236,7 +236,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
 
 
 KILLED = """
-import sys, time
+import sys
 from pathlib import Path
 from mien.video import running
 from tests.video.test_running import started, moments
@@ -245,20 +245,18 @@ run = started(Path(sys.argv[1]))
 for moment in moments():
     run.add(moment)
     print(moment.time, flush=True)
-    time.sleep(0.01)
+    sys.stdin.readline()  # no further than it is told to
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_run_that_is_killed_goes_on(tmp_path):
     path = tmp_path / "run.part"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if float(line) > 6:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait()
-    process.stdout.close()
+    command = [sys.executable, "-c", KILLED, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        while float(process.stdout.readline()) <= 6:
+            process.stdin.write("\n")
+        process.send_signal(signal.SIGKILL)
     with Run.resume(path, setup=SETUP) as run:
         assert 3 < run.state.time <= 7
         run.finish()
