@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -138,28 +137,30 @@ def environment_of(sandbox: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def server(sandbox) -> Iterator[str]:
     """The address of the `mien serve` that the documentation talks to."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mien", "serve", "--port", str(port), "--gallery", "served.db"]
+    command = [sys.executable, "-m", "mien", "serve", "--port", "0", "--gallery", "served.db"]
     process = subprocess.Popen(command, cwd=sandbox, env=environment_of(sandbox), stderr=subprocess.PIPE, text=True)
-    url = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + 60
+        told = ""
+        while (found := re.search(r"http://\S+", told)) is None:
+            line = process.stderr.readline()
+            assert line, told
+            told += line
+        url = found[0]
+        until = time.monotonic() + 240
         while not answers(f"{url}/readyz"):
             assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < until, "the server is not ready after a minute"
+            assert time.monotonic() < until, "the server is not ready after minutes"
             time.sleep(0.2)
         yield url
     finally:
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=240)
     assert process.returncode in (0, -15), said
 
 
 def answers(url: str) -> bool:
     try:
-        with urlopen(url, timeout=5):
+        with urlopen(url, timeout=60):
             return True
     except OSError:
         return False
@@ -259,7 +260,7 @@ def test_python_snippet(page, code, sandbox, request):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, f"{page}\n{code}\n{done.stderr[-500:]}"

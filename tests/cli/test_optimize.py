@@ -131,7 +131,7 @@ def test_an_interrupt_leaves_nothing(sets, tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ))
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert process.returncode != 0
     assert list(tmp_path.iterdir()) == []
 

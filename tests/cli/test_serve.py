@@ -43,11 +43,15 @@ def started(tmp_path, state):
         process.communicate()
 
 
+def get(url, **how):
+    return httpx2.get(url, trust_env=False, timeout=240, **how)
+
+
 def wait_until_ready(url) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while time.monotonic() < until:
         try:
-            if httpx2.get(f"{url}/readyz", trust_env=False).status_code == 200:
+            if get(f"{url}/readyz").status_code == 200:
                 return
         except httpx2.TransportError:
             pass
@@ -55,17 +59,29 @@ def wait_until_ready(url) -> None:
     raise AssertionError("it is not ready")
 
 
+def wait_until_closed(port) -> None:
+    """Until it accepts nobody any more."""
+    until = time.monotonic() + 240
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=60).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("it goes on accepting")
+
+
 def test_it_serves_and_ends_in_order(started, tmp_path):
     process, url, told = started("--gallery", str(tmp_path / "people.db"))
     wait_until_ready(url)
     assert "this machine alone" in told
     assert "no keys" in told
-    answer = httpx2.get(f"{url}/v1/info", trust_env=False).json()
+    answer = get(f"{url}/v1/info").json()
     assert answer["gallery"]
     assert not answer["keys"]
     assert (tmp_path / "people.db").exists()
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 0
     assert errors.splitlines()[-1] == "mien: stopped"
 
@@ -82,16 +98,17 @@ def test_what_was_accepted_is_finished_before_it_ends(started, portrait):
     wait_until_ready(url)
     port = int(url.rpartition(":")[2])
     picture = portrait.read_bytes()
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n"
-        connection.sendall(head.encode() + picture[:-10])
-        time.sleep(0.3)
+    with socket.create_connection(("127.0.0.1", port), timeout=240) as connection:
+        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n"
+        connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"  # it has been accepted
+        connection.sendall(picture[:-10])
         process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        wait_until_closed(port)
         connection.sendall(picture[-10:])
         answer = connection.recv(1_000_000)
     assert answer.startswith(b"HTTP/1.1 200")
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert process.returncode == 0
 
 
@@ -108,10 +125,10 @@ def test_keys_are_made_listed_and_revoked(mien, state, started):
     wait_until_ready(url)
     assert "keys are needed" in told
     headers = {"Authorization": f"Bearer {key}"}
-    assert httpx2.get(f"{url}/v1/info", trust_env=False).status_code == 401
-    assert httpx2.get(f"{url}/v1/info", headers=headers, trust_env=False).json()["scopes"] == ["analyze"]
+    assert get(f"{url}/v1/info").status_code == 401
+    assert get(f"{url}/v1/info", headers=headers).json()["scopes"] == ["analyze"]
     assert mien("serve", "keys", "revoke", "door", **state).returncode == 0
-    assert httpx2.get(f"{url}/v1/info", headers=headers, trust_env=False).status_code == 401
+    assert get(f"{url}/v1/info", headers=headers).status_code == 401
 
 
 @pytest.mark.parametrize(

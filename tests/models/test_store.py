@@ -32,7 +32,9 @@ from tests.models.weights_server import (
     weights_of,
 )
 
+STEADY = Patience(timeout=60, window=60, slowest=1024, tries=4, pause=0.01)
 QUICK = Patience(timeout=0.4, window=0.3, slowest=1024, tries=4, pause=0.01)
+"""For servers that stall: others are not given up, however busy this machine is."""
 CONTENT = random_bytes()
 
 
@@ -43,6 +45,11 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> WeightsStore:
+    return WeightsStore(tmp_path / "cache", patience=STEADY)
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> WeightsStore:
     return WeightsStore(tmp_path / "cache", patience=QUICK)
 
 
@@ -71,11 +78,17 @@ class TestUrl:
         assert [done for done, _, _ in told] == sorted({done for done, _, _ in told})
         assert files_in(store, "work") == []
 
-    @pytest.mark.parametrize("fault", ["truncates", "stalls", "trickles", "500", "503", "429"])
+    @pytest.mark.parametrize("fault", ["truncates", "500", "503", "429"])
     def test_recovers_from_a_bad_connection(self, store: WeightsStore, fault: str) -> None:
         with serving(CONTENT, fault) as site:
             assert store.path(weights_of(CONTENT, UrlSource(site.url))).read_bytes() == CONTENT
         assert len(site.ranges) == 2
+
+    @pytest.mark.parametrize("fault", ["stalls", "trickles"])
+    def test_recovers_from_a_slow_connection(self, impatient: WeightsStore, fault: str) -> None:
+        with serving(CONTENT, fault) as site:
+            assert impatient.path(weights_of(CONTENT, UrlSource(site.url))).read_bytes() == CONTENT
+        assert len(site.ranges) >= 2
 
     def test_resumes_where_it_broke_off(self, store: WeightsStore) -> None:
         with serving(CONTENT, "truncates", "truncates") as site:
@@ -105,13 +118,13 @@ class TestUrl:
             assert store.path(weights).read_bytes() == CONTENT
         assert site.ranges[-1] == f"bytes={BIG * 15 // 16}-"
 
-    def test_a_stalled_server_is_given_up(self, store: WeightsStore) -> None:
+    def test_a_stalled_server_is_given_up(self, impatient: WeightsStore) -> None:
         with serving(CONTENT, always="stalls") as site, pytest.raises(WeightsError, match="stalled"):
-            store.path(weights_of(CONTENT, UrlSource(site.url)))
+            impatient.path(weights_of(CONTENT, UrlSource(site.url)))
 
-    def test_a_trickling_server_is_given_up(self, store: WeightsStore) -> None:
+    def test_a_trickling_server_is_given_up(self, impatient: WeightsStore) -> None:
         with serving(CONTENT, always="trickles") as site, pytest.raises(WeightsError, match="bytes a second"):
-            store.path(weights_of(CONTENT, UrlSource(site.url)))
+            impatient.path(weights_of(CONTENT, UrlSource(site.url)))
 
     @pytest.mark.parametrize("faults", [["changes a byte"], ["truncates", "changes a byte", "changes a byte"]])
     def test_a_changed_byte_leaves_nothing(self, store: WeightsStore, faults: list[str]) -> None:
@@ -289,7 +302,7 @@ class TestDisk:
         with serving(CONTENT) as site:
             limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({BIG // 3}, -1))"
             process = in_process(store, site.url, before=limit)
-            assert "no room left in" in process.communicate(timeout=20)[0]
+            assert "no room left in" in process.communicate(timeout=240)[0]
             assert process.returncode == 2
             assert files_in(store) == []
             store.path(weights_of(CONTENT, UrlSource(site.url)))
@@ -326,7 +339,7 @@ class TestProcesses:
     def test_two_at_once_download_once(self, store: WeightsStore) -> None:
         with serving(CONTENT, always="slow") as site:
             processes = [in_process(store, site.url) for _ in range(2)]
-            answers = [process.communicate(timeout=20)[0].strip() for process in processes]
+            answers = [process.communicate(timeout=240)[0].strip() for process in processes]
         assert answers == [str(store.root / "weights" / "net.onnx")] * 2
         assert site.ranges == [None]
 
@@ -335,7 +348,7 @@ class TestProcesses:
         weights = weights_of(CONTENT)
         with serving(CONTENT, "stalls") as site:
             with in_process(store, site.url) as process:
-                assert site.halfway.wait(20)
+                assert site.halfway.wait(240)
                 part = store.root / "work"
                 while not any(p.stat().st_size for p in part.rglob("net.onnx.part")):
                     time.sleep(0.01)
@@ -681,7 +694,7 @@ class TestDerived:
             """
         command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program)]
         processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        assert [process.communicate(timeout=20)[0] for process in processes] == ["converted\n"] * 2
+        assert [process.communicate(timeout=240)[0] for process in processes] == ["converted\n"] * 2
         assert (tmp_path / "built").read_text() == "x"
 
     def test_another_version_is_another_file(self, store: WeightsStore, weights: WeightsFile) -> None:

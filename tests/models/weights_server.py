@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:half])
             self.wfile.flush()
             site.halfway.set()
-            site.release.wait(20)
+            site.release.wait(240)
         elif fault == "trickles":
             for byte in body[:40]:
                 self.wfile.write(bytes([byte]))

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,12 +20,21 @@ from mien import Gallery, load_image
 from mien.gallery.enrolling import face_to_enrol
 from mien.server.settings import Limits, Settings
 from tests.conftest import PHOTOS
-from tests.server.conftest import Running, running
+from tests.server.conftest import PATIENCE, Running, running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SHOTS = os.environ.get("MIEN_SHOTS")
 """A folder for pictures of what tests see; for people who want to look."""
 LOCALES = {"en": "en-GB", "zh": "zh-CN"}
+STILL = """() => !document.querySelector("main .busy, main [aria-busy]")
+    && [...document.images].every((one) => one.complete)
+    && document.getAnimations().every((one) => one.playState !== "running"
+        || one.effect.getComputedTiming().endTime === Infinity)"""
+NOTES_LAST = """(() => {
+    const later = window.setTimeout;
+    window.setTimeout = (work, after, ...more) => later(work, after >= 5000 ? 6 * after : after, ...more);
+})()"""
+"""Notes pass after some seconds, in which a busy machine may not come to look at them, or to press what is in them."""
 PHONE, DESKTOP = {"width": 390, "height": 800}, {"width": 1280, "height": 860}
 
 
@@ -102,9 +112,24 @@ class Visitor:
             self.refusals.append((response.status, response.url.removeprefix(self.base)))
 
     def go(self, view: str = "") -> Visitor:
+        """Go to a view, from another one or none, and wait until it is shown."""
+        self.page.evaluate("document.querySelector('main h1')?.setAttribute('data-left', '')")
         self.page.goto(f"{self.base}/#/{view}" if view else f"{self.base}/")
-        self.page.locator("main h1").wait_for()
+        self.page.locator("main h1:not([data-left])").wait_for()
         return self
+
+    def settled(self) -> Visitor:
+        """Wait until nothing is being fetched or moves any more."""
+        self.page.wait_for_function(STILL)
+        return self
+
+    def wait_for_problem(self, *words: str) -> None:
+        """Wait until something happened that must not, as a test wants it, and forget it."""
+        until = time.monotonic() + PATIENCE
+        while not any(word in problem for problem in self.problems for word in words):
+            assert time.monotonic() < until, self.problems
+            self.page.wait_for_timeout(20)  # meanwhile the browser tells what happened
+        self.problems.clear()
 
     def t(self, key: str, n: int | None = None, **values: object) -> str:
         """What the page says for a key."""
@@ -160,7 +185,8 @@ def visit(browser) -> Iterator[Visit]:
 
     def opened(server: Running, language: str = "en", *, size: dict[str, int] = DESKTOP, **how: Any) -> Visitor:
         context = browser.new_context(viewport=size, locale=LOCALES[language], **how)
-        context.set_default_timeout(30_000)  # machines that test have other work, too
+        context.set_default_timeout(1000 * PATIENCE)
+        context.add_init_script(NOTES_LAST)
         contexts.append(context)
         visitor = Visitor(context.new_page(), server.url, language, texts_of(browser, server)[language])
         visitor.listen()

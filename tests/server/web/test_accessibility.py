@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conftest import PHOTOS
-from tests.server.web.conftest import DESKTOP, asked
+from tests.server.web.conftest import DESKTOP, STILL, asked
 
 VIEWS = ("look", "live", "people", "groups", "video", "unlock", "models", "welcome")
 GRAVE = {"serious", "critical"}
@@ -12,6 +12,7 @@ GRAVE = {"serious", "critical"}
 def faults(page) -> list[str]:
     """What axe-core holds against a page as it is."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.wait_for_function(STILL)  # what fades in has little contrast meanwhile
     found = axe.run(page).response["violations"]
     return [f"{one['id']}: {node['html'][:120]}" for one in found if one["impact"] in GRAVE for node in one["nodes"]]
 
@@ -21,12 +22,11 @@ def test_axe_finds_nothing_grave_in_any_view(visit, grace, language, scheme):
     visitor = visit(grace, language, color_scheme=scheme)
     found = []
     for view in VIEWS:
-        visitor.go(view)
-        visitor.page.wait_for_timeout(200)
+        visitor.go(view).settled()
         visitor.shot(f"view-{view}-{scheme}")
         found += [f"{view}: {fault}" for fault in faults(visitor.page)]
     person = asked(grace, "/v1/gallery/people")["people"][0]["id"]
-    visitor.go(f"people/{person}")
+    visitor.go(f"people/{person}").settled()
     found += [f"person: {fault}" for fault in faults(visitor.page)]
     assert found == []
 
@@ -54,7 +54,7 @@ def test_axe_finds_nothing_grave_in_results_and_dialogs(visit, grace, scheme):
 def test_no_view_is_wider_than_a_small_phone(visit, grace, language, scheme):
     visitor = visit(grace, language, size={"width": 360, "height": 740}, color_scheme=scheme)
     for view in VIEWS:
-        visitor.go(view)
+        visitor.go(view).settled()
         visitor.shot(f"phone-{view}-{scheme}")
         assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 360, view
         for link in visitor.page.locator("nav a span").all():

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conftest import PHOTOS
+from tests.server.attacking import wait_for
 from tests.server.web.conftest import DESKTOP, PHONE, asked, serving
 
 both = pytest.mark.parametrize(("language", "size"), [("en", DESKTOP), ("zh", PHONE)], ids=["en", "zh"])
@@ -15,6 +16,14 @@ MOST_DOTS = """() => {
     new MutationObserver(count).observe(document.body, { childList: true, subtree: true });
 }"""
 """Remember what may be gone before somebody looks: how many dots were shown at once."""
+
+
+CHART_DRAWN = """() => {
+    const canvas = document.querySelector(".chart canvas");
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+    copy.drawImage(canvas, 0, 0);
+    return copy.getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value);
+}"""
 
 
 @both
@@ -134,9 +143,7 @@ def test_live_names_people_and_draws_what_they_show(visit, tmp_path, server_anal
         visitor.page.locator(".layer .tag", has_text="Eileen Collins").wait_for()
         visitor.page.locator(".greeting", has_text=visitor.t("live.hello", names="Eileen Collins")).wait_for()
         visitor.page.locator(".live-faces", has_text=visitor.t("expression.happiness")).wait_for()
-        visitor.page.wait_for_timeout(1500)
-        drawn = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((value) => value)"
-        assert visitor.page.locator(".chart canvas").evaluate(drawn)
+        visitor.page.wait_for_function(CHART_DRAWN)
         visitor.shot("live")
         visitor.button("live.stop").click()
         visitor.button("live.start").wait_for()
@@ -252,7 +259,7 @@ def test_groups_are_found_and_named(visit, tmp_path, server_analyzer, pair, lang
         visitor.button("groups.again").click()
         visitor.choose({"name": "x.zip", "mimeType": "application/zip", "buffer": b"no archive"})
         visitor.says("error.not-an-archive")
-        assert asked(server, "/v1/jobs")["jobs"] == []  # nothing is left of either
+        wait_for(lambda: asked(server, "/v1/jobs")["jobs"] == [])  # nothing is left of either
 
 
 @both
