@@ -50,7 +50,10 @@ SENTENCES: Mapping[Reason, Mapping[Language, str]] = {
     "not-done": {"en": "What was asked was not seen in time.", "zh": "没有及时看到要求的动作。"},
     "another-action": {"en": "Something else than asked was seen.", "zh": "看到的不是要求的动作。"},
     "no-rest": {"en": "Come back to rest after each action.", "zh": "每个动作后请恢复自然表情。"},
-    "stream": {"en": "The pictures did not come evenly; check the camera.", "zh": "画面不连续；请检查摄像头。"},
+    "stream": {
+        "en": "The pictures did not come evenly; check the camera, and whether computer or network are busy.",
+        "zh": "画面不连续；请检查摄像头，以及电脑或网络是否繁忙。",
+    },
     "presentation": {"en": "This could not be confirmed.", "zh": "无法确认。"},
     "another-face": {"en": "This could not be confirmed.", "zh": "无法确认。"},
     "not-recognised": {"en": "Not recognised.", "zh": "未能识别。"},

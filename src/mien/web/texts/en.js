@@ -365,7 +365,7 @@ export default {
   "reason.not-done": "What was asked was not seen in time.",
   "reason.another-action": "Something else than asked was seen.",
   "reason.no-rest": "Come back to rest after each movement.",
-  "reason.stream": "The pictures did not come evenly; check the camera.",
+  "reason.stream": "The pictures did not come evenly; check the camera, and whether computer or network are busy.",
   "reason.not-recognised": "Not recognised.",
   "reason.too-long": "It took too long; try again.",
   "reason.locked": "Too many failed attempts; wait.",

@@ -365,7 +365,7 @@ export default {
   "reason.not-done": "没有及时看到要求的动作。",
   "reason.another-action": "看到的不是要求的动作。",
   "reason.no-rest": "每个动作后请恢复自然表情。",
-  "reason.stream": "画面不连续；请检查摄像头。",
+  "reason.stream": "画面不连续；请检查摄像头，以及电脑或网络是否繁忙。",
   "reason.not-recognised": "未能识别。",
   "reason.too-long": "用时过长；请重试。",
   "reason.locked": "失败次数过多；请稍候。",
