@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PHOTO := tests/photos/astronaut.jpg
 OTHER := tests/photos/grace_hopper.jpg
-# files of tests that run at a time
+# files of tests that run at a time, each on one thread: more would only wait for each other
 WORKERS ?= 2
 
 .PHONY: demo test check bench models-page lock clean
@@ -22,7 +22,7 @@ test: .venv/ready-dev  ## run every test on real photographs
 	@echo "== fetching the weights, unless they are cached"
 	$(BIN)/mien models pull
 	@echo "== running the tests"
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: .venv/ready-dev  ## linters, types, import contracts
 	$(BIN)/ruff check .
