@@ -32,7 +32,7 @@ def test_fills_opens_and_searches_a_gallery(monkeypatch):
     for name in SEARCHES:
         assert 0 < results[name].p50_ms <= results[name].p99_ms
         assert "recall" not in results[name].to_dict()
-    assert results["mien, exact"].times_reading > 1
+    assert results["mien, exact"].times_reading > 0
     assert results["mien, approximate"].recall >= 0.9
     assert "recall@1" in results["building the graph"].note
     assert results["building the graph"].bytes_each > 2 * 128
