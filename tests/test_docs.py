@@ -104,7 +104,8 @@ def attempts(root: Path, picture: np.ndarray) -> None:
 
 def labelled(root: Path, classes: dict[str, Image.Image]) -> None:
     """faces/{train,validation}/CLASS and people/NAME: each picture lit in several ways."""
-    for label, picture in classes.items():
+    for label, photo in classes.items():
+        picture = photo.resize((photo.width // 2, photo.height // 2))  # what these commands do has no need of more
         for i in range(15):
             part = "validation" if i % 3 == 0 else "train"
             for place in (root / "faces" / part / label, root / "people" / f"{label} person"):

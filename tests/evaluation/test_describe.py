@@ -106,7 +106,7 @@ class TestLoaded:
         pictures = loaded([Path(str(k)) for k in range(20)], slow, ahead=4)
         for _ in range(3):
             next(pictures)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while len(read) < 6 and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(0.02)
@@ -119,10 +119,10 @@ class TestLoaded:
 
         def slow(path):
             read.append(path)
-            time.sleep(0.01)
+            time.sleep(0.2 if len(read) > 1 else 0.0)
             return np.zeros((1, 1, 3), np.uint8)
 
         pictures = loaded([Path(str(k)) for k in range(100)], slow, ahead=50)
         next(pictures)
         pictures.close()
-        assert len(read) < 10
+        assert len(read) < 40  # of 50 that were to be read ahead
