@@ -324,6 +324,20 @@ def test_a_photograph_does_not_unlock(visit, tmp_path, server_analyzer, language
         visitor.page.unroute_all(behavior="ignoreErrors")
 
 
+def test_what_was_stopped_before_it_began_is_not_sent(visit, grace):
+    """Else a frame that is made while somebody cancels is waited for, on a network that is gone for ever."""
+    visitor = visit(grace).go("look")
+    became = visitor.page.evaluate(
+        """async () => {
+            const { upload } = await import("/web/lib/api.js");
+            const options = { body: new Blob(["x"]), signal: AbortSignal.abort() };
+            return upload("/v1/liveness/none/frames?n=0", options, () => {}).then(() => "sent", (error) => error.name);
+        }"""
+    )
+    assert became == "AbortError"
+    assert visitor.refusals == []
+
+
 def test_how_an_attempt_ends_is_shown(visit, grace):
     visitor = visit(grace).go("unlock")
     visitor.page.evaluate(

@@ -97,7 +97,8 @@ function uploadOnce(path, { form, body, signal }, onprogress) {
     call.addEventListener("error", () => reject(new Unreachable("no answer")));
     call.addEventListener("abort", () => reject(new DOMException("stopped", "AbortError")));
     signal?.addEventListener("abort", () => call.abort());
-    call.send(form ?? body);
+    if (signal?.aborted) reject(new DOMException("stopped", "AbortError")); // before: nobody will be told that again
+    else call.send(form ?? body);
   });
 }
 
