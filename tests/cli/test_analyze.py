@@ -222,7 +222,8 @@ def test_interrupting_leaves_whole_lines(portrait, tmp_path):
     for i in range(400):
         shutil.copy(portrait, tmp_path / f"{i:03}.jpg")
     command = [sys.executable, "-m", "mien", "analyze", str(tmp_path), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # unbuffered: `communicate` would not give what `readline` had read ahead
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as process:
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=240)
