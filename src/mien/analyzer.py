@@ -355,7 +355,7 @@ class FaceAnalyzer:
         on it. A few pictures for each worker are in memory, 16 megapixels together or one.
 
         Args:
-            paths: of pictures.
+            paths: of pictures; eight for each worker are taken ahead of the answers.
             workers: files at a time; by default as many as this analyzer has threads.
             keep_images: whether results carry the picture.
 

@@ -68,6 +68,7 @@ def test_a_table_without_a_gallery(two_people, mien):
     assert head.split("\t") == ["person", "present", "mostly", "smiles"]
     assert [row.split("\t")[0] for row in rows] == ["person 1", "person 2"]
     assert b"2 people, at most 1 at once" in done.stderr
+    assert b"one of the others" not in done.stderr  # both are seen well
 
 
 def test_nobody(tmp_path, mien):

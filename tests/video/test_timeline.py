@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mien.video.columns import UNCERTAIN, UNKNOWN, Rows
 from mien.video.counting import Line
+from mien.video.pages import to_html
 from mien.video.story import Band, Rules, Story, steady
 from mien.video.timeline import Timeline
 from tests.video.made_up import LABELS, scene
@@ -145,6 +146,7 @@ def test_who_is_never_seen_well_could_be_one_of_the_others():
     summary = told(acts, unclear=[(2, 0, 2), (3, 0, 9), (4, 0, 9)]).summary  # 2 is seen well in the end
     assert [person.clear for person in summary.people] == [True, True, False, False]
     assert (summary.at_least, summary.how_many) == (2, "2 to 4 people")
+    assert summary.doubt.endswith("one of the others: person 3, person 4")
     assert summary.to_dict()["people"][2]["unclear"] is True
     assert "unclear" not in summary.to_dict()["people"][1]
     named = told(acts, unclear=[(3, 0, 9), (4, 0, 9)], names={3: "Anna"}).summary
@@ -154,7 +156,23 @@ def test_who_is_never_seen_well_could_be_one_of_the_others():
 def test_who_is_there_at_once_is_as_many_people_however_they_are_seen():
     acts = {track: [(0, 9, "neutral")] for track in (1, 2, 3)}
     summary = told(acts, unclear=[(track, 0, 9) for track in acts]).summary
-    assert (summary.at_least, summary.how_many) == (3, "3 people")
+    assert (summary.at_least, summary.how_many, summary.doubt) == (3, "3 people", "")
+
+
+def test_where_nobody_can_be_told_from_anybody_none_is_named_as_the_one():
+    acts = {1: [(0, 3, "neutral")], 2: [(4, 9, "neutral")]}
+    summary = told(acts, unclear=[(track, 0, 9) for track in acts]).summary
+    assert summary.doubt.startswith("nobody was seen well enough")
+    page = to_html(summary)
+    assert "Nobody was seen well enough" in page
+    assert "one of the others: person" not in page
+
+
+def test_of_many_who_were_not_seen_well_a_few_are_listed():
+    acts = {track: [(track, track + 1, "neutral")] for track in range(1, 14)}
+    summary = told(acts, seconds=15, unclear=[(track, 0, 15) for track in range(2, 14)]).summary
+    assert summary.how_many == "2 to 13 people"
+    assert summary.doubt.endswith("person 10, person 11 and 2 more")
 
 
 def test_the_last_name_of_a_track_holds():

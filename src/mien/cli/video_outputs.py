@@ -165,6 +165,8 @@ def print_summary(summary: Summary) -> None:
     named = len({person.name for person in people if person.name is not None})
     told = f"{counted(named, 'name')} among them, " if named else ""
     note(f"{summary.how_many}, {told}at most {summary.most_at_once} at once, {span_in_words(summary.source)}")
+    if summary.doubt:
+        note(summary.doubt)
     for number, crossed in enumerate(summary.lines(), 1):
         note(f"line {number}: {crossed['in']} in, {crossed['out']} out")
 

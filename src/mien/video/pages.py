@@ -100,9 +100,7 @@ def _about(summary: Summary) -> str:
         f"{looked} People without a name are counted by their tracks: somebody who left and came back unrecognised"
         " counts again."
     )
-    if not (unclear := [person.label for person in summary.people if not person.clear]):
-        return counted
-    return f"{counted} Never seen well enough to tell whether they are one of the others: {', '.join(unclear)}."
+    return f"{counted} {summary.doubt.capitalize()}." if summary.doubt else counted
 
 
 def _people(summary: Summary) -> tuple[Sequence[str], list[tuple[str, ...]]]:

@@ -17,6 +17,7 @@ from mien.video.people import Person, fleeting, people
 from mien.video.story import Story, name_of
 
 SCHEMA = 1
+_NAMED = 10  # people that a sentence lists at most
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,10 @@ class Summary:
 
     @property
     def at_least(self) -> int:
-        """How many people there were for sure: those who were not seen well could each be one of the others."""
+        """How many people there were, if none of those who were seen well came back unrecognised.
+
+        Those who were not seen well could each be one of the others, but for as many as were there at once.
+        """
         return max(sum(person.clear for person in self.people), self.most_at_once)
 
     @property
@@ -100,6 +104,17 @@ class Summary:
         if least == most:
             return "1 person" if most == 1 else f"{most:,} people"
         return f"{least:,} to {most:,} people"
+
+    @property
+    def doubt(self) -> str:
+        """Why the number of people is a range, in words; empty where it is none."""
+        if self.at_least == len(self.people):
+            return ""
+        unclear = [person.label for person in self.people if not person.clear]
+        if len(unclear) == len(self.people):
+            return "nobody was seen well enough to be told from the others, or embeddings were not asked for"
+        more = f" and {len(unclear) - _NAMED:,} more" if len(unclear) > _NAMED else ""
+        return f"never seen well enough to tell whether they are one of the others: {', '.join(unclear[:_NAMED])}{more}"
 
     @cached_property
     def most_at_once(self) -> int:

@@ -248,7 +248,9 @@ def test_groups_are_found_and_named(visit, tmp_path, server_analyzer, pair, lang
         visitor.page.get_by_text(visitor.t("groups.found", n=2)).wait_for(timeout=SLOW)
         visitor.page.locator(".crops img").nth(3).wait_for()
         visitor.page.get_by_text(visitor.t("groups.failed", n=1)).click()
-        visitor.page.get_by_text(f"letter.png: {visitor.t('error.not-a-picture')}", exact=True).wait_for()
+        visitor.page.get_by_text(
+            visitor.t("pair", name="letter.png", what=visitor.t("error.not-a-picture")), exact=True
+        ).wait_for()
         visitor.shot("groups")
         visitor.field("groups.who.label", n=1).fill("Grace")
         visitor.page.locator(".groups li").first.get_by_role("button", name=visitor.t("groups.name")).click()

@@ -101,7 +101,7 @@ export class Timeline {
   /** What is under a time and a lane, in words. */
   words(time, lane) {
     const person = this.summary.people[lane];
-    return joined([clock(time), joined([personName(person.who), this.state(person, time)], ": ")], " · ");
+    return joined([clock(time), t("pair", { name: personName(person.who), what: this.state(person, time) })], " · ");
   }
 
   state(person, time) {

@@ -59,7 +59,7 @@ class Groups {
         : h("div.empty.small", null, icon("groups"), h("p", null, t("groups.none"))),
       ungrouped.length ? h("p.soft", null, t("groups.alone", { n: ungrouped.length })) : null,
       failed.length ? h("details", null, h("summary", null, t("groups.failed", { n: failed.length })),
-        h("ul", null, failed.map(({ path, code, error }) => h("li", null, `${path}: `, explainOne({ code, detail: error }))))) : null,
+        h("ul", null, failed.map(({ path, code, error }) => h("li", null, t("pair", { name: path, what: explainOne({ code, detail: error }) }))))) : null,
       h("div.actions", null, again));
   }
 

@@ -4,11 +4,13 @@ import { explain, query, Problem, stopped } from "../lib/api.js";
 import { attempt } from "../lib/dialog.js";
 import { button, h, icon, put, toggle } from "../lib/dom.js";
 import { dropArea, expressionName } from "../lib/faces.js";
-import { bytes, has, number, percent, t } from "../lib/i18n.js";
+import { bytes, has, joined, number, percent, t } from "../lib/i18n.js";
 import { filePath, forget, runJob } from "../lib/job.js";
 import { download, showBlob } from "../lib/media.js";
 import { recognises, server } from "../lib/server.js";
 import { Timeline, personName, seconds } from "../lib/timeline.js";
+
+const MOST_NAMED = 10;
 
 export default function video({ signal }) {
   return new Video(signal).element;
@@ -55,6 +57,7 @@ class Video {
     const again = button(t("video.again"), () => { forget(this.job.id); this.job = null; this.ask(); }, { symbol: "back" });
     put(this.body,
       h("p.lead", { role: "status" }, howMany(counts)),
+      doubt(result),
       player.element,
       result.people.length ? timeline.element : h("div.empty.small", null, icon("face"), h("p", null, t("video.nobody"))),
       result.people.length ? peopleTable(result) : null,
@@ -82,6 +85,13 @@ class Video {
 /** Who was never seen well could be one of the others. */
 function howMany({ people: n, at_least: least }) {
   return least < n ? t("video.found.range", { least, n }) : t("video.found", { n });
+}
+
+/** Who that is; of many, it is enough how many there are. */
+function doubt({ counts, people }) {
+  const unclear = people.filter((person) => person.unclear);
+  if (counts.at_least === counts.people || unclear.length > MOST_NAMED) return null;
+  return h("p.hint", null, t("video.unclear", { who: joined(unclear.map((person) => personName(person.who)), t("comma")) }));
 }
 
 /** What the timeline shows, in numbers. */
