@@ -107,7 +107,7 @@ export class Timeline {
   state(person, time) {
     if (!person.presence.some(([from, to]) => from <= time && time <= to)) return t("timeline.away");
     const shown = this.expressions(person.who).find((event) => event.time <= time && time <= (event.end ?? event.time));
-    if (!shown) return person.expression ? expressionName("neutral") : t("timeline.there");
+    if (!shown) return t(person.expression ? "timeline.nothing" : "timeline.there"); // no event: neutral, uncertain, or brief
     return shown.peak === undefined ? expressionName(shown.label)
       : joined([expressionName(shown.label), t("timeline.peak", { share: percent(shown.peak) })], " ");
   }

@@ -336,6 +336,7 @@ export default {
   "timeline.all": "Show all",
   "timeline.away": "not there",
   "timeline.there": "there",
+  "timeline.nothing": "neutral or uncertain",
   "timeline.peak": "(up to {share})",
 
   // unlock

@@ -336,6 +336,7 @@ export default {
   "timeline.all": "显示全部",
   "timeline.away": "不在画面中",
   "timeline.there": "在画面中",
+  "timeline.nothing": "平静或不确定",
   "timeline.peak": "（最高 {share}）",
 
   // unlock
