@@ -63,6 +63,15 @@ def assert_same(one: Timeline, other: Timeline) -> None:
 
 
 @pytest.mark.parametrize("suffix", READABLE)
+def test_who_comes_as_another_leaves_is_not_there_with_them_after_rounding(suffix, tmp_path):
+    seconds = 1 / 30  # no whole number of microseconds
+    acts = {i + 1: [(i * 31 * seconds, (i + 1) * 31 * seconds, "neutral")] for i in range(6)}
+    timeline = Timeline.of(scene(acts, seconds=186 * seconds, fps=30))
+    timeline.save(tmp_path / f"t{suffix}")
+    assert Timeline.load(tmp_path / f"t{suffix}").summary.most_at_once == timeline.summary.most_at_once == 1
+
+
+@pytest.mark.parametrize("suffix", READABLE)
 def test_what_is_written_is_read(timeline, suffix, tmp_path):
     path = tmp_path / f"t{suffix}"
     timeline.save(path)

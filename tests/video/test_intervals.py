@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.video.intervals import inside, joined, most_at_once, total
+from mien.video.intervals import inside, joined, most_at_once, over_time, total
 
 TIMES = st.integers(0, 200).map(lambda n: n / 8)  # exact in binary
 INTERVALS = st.lists(st.tuples(TIMES, TIMES).map(lambda pair: (min(pair), max(pair))), max_size=12)
@@ -56,6 +56,11 @@ def test_a_part_is_what_lies_inside(intervals, a, b):
 def test_the_most_at_once_is_the_most_at_any_time(intervals):
     counted = max((sum(a <= k / 16 < b for a, b in intervals) for k in range(401)), default=0)
     assert most_at_once(intervals) == counted
+
+
+def test_times_that_are_one_but_for_rounding_are_one():
+    assert most_at_once([(0, 2.5123487), (2.512348, 5)]) == 1
+    assert over_time([(0, 2.5123487), (2.512348, 5)]) == ([0, 2.512348, 5], [1, 1, 0])
 
 
 @given(INTERVALS)

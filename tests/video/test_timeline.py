@@ -171,7 +171,7 @@ def test_where_nobody_can_be_told_from_anybody_none_is_named_as_the_one():
 def test_of_many_who_were_not_seen_well_a_few_are_listed():
     acts = {track: [(track, track + 1, "neutral")] for track in range(1, 14)}
     summary = told(acts, seconds=15, unclear=[(track, 0, 15) for track in range(2, 14)]).summary
-    assert summary.how_many == "2 to 13 people"
+    assert summary.how_many == "1 to 13 people"
     assert summary.doubt.endswith("person 10, person 11 and 2 more")
 
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 Interval: TypeAlias = tuple[float, float]
 """(start, end) in seconds, end not before start."""
+_SAME = 1e-4  # seconds by which a time can differ from itself, and no frame is as short: files hold rounded times
 
 
 def joined(intervals: Iterable[Interval], gap: float = 0.0) -> list[Interval]:
@@ -38,9 +39,16 @@ def inside(intervals: Iterable[Interval], start: float, end: float) -> list[Inte
 
 def most_at_once(intervals: Iterable[Interval]) -> int:
     """How many hold at one time, at most; where one ends as another begins, they do not meet."""
-    steps = sorted(step for a, b in intervals if b > a for step in ((a, 1), (b, -1)))
-    most = now = 0
-    for _, change in steps:
-        now += change
-        most = max(most, now)
-    return most
+    return max(over_time(intervals)[1], default=0)
+
+
+def over_time(intervals: Iterable[Interval]) -> tuple[list[float], list[int]]:
+    """How many hold over time: (T,) seconds at which that can change, rising, and (T,) how many from then on."""
+    times: list[float] = []
+    counts: list[int] = []
+    for time, change in sorted(step for a, b in intervals for step in ((a, 1), (b, -1))):
+        if not times or time - times[-1] > _SAME:
+            times.append(time)
+            counts.append(counts[-1] if counts else 0)
+        counts[-1] += change
+    return times, counts

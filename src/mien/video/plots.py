@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mien.ops.files import printable
 from mien.reports.drawing import COLOURS, MUTED, check_plot, new_figure, plain, png, save
 from mien.video.columns import UNCERTAIN, UNKNOWN
+from mien.video.intervals import over_time
 from mien.video.people import Person
 from mien.video.story import name_of
 from mien.video.summary import Source, Summary
@@ -259,14 +260,9 @@ def _legend(axes: Any, summary: Summary, shown: Sequence[Person]) -> None:
 
 def _draw_count(axes: Any, summary: Summary) -> None:
     """How many people are there at each time."""
-    steps: dict[float, int] = {}
-    for person in summary.people:
-        for start, end in person.presence:
-            steps[start] = steps.get(start, 0) + 1
-            steps[end] = steps.get(end, 0) - 1
+    changes, present = over_time(interval for person in summary.people for interval in person.presence)
     start, end = _span(summary)
-    times = [start, *sorted(steps), end]
-    counts = np.cumsum([0, *(steps[time] for time in sorted(steps)), 0])
+    times, counts = [start, *changes, end], [0, *present, present[-1] if present else 0]
     axes.fill_between(times, counts, step="post", color="#9db8cc", linewidth=0)
     axes.step(times, counts, where="post", color=COLOURS[0], linewidth=1)
     axes.set_ylim(0, max(counts) * 1.15)
