@@ -340,19 +340,6 @@ def test_what_was_stopped_before_it_began_is_not_sent(visit, grace):
     assert visitor.refusals == []
 
 
-def test_how_an_attempt_ends_is_shown(visit, grace):
-    visitor = visit(grace).go("unlock")
-    visitor.page.evaluate(
-        """async () => {
-            const { outcome } = await import("/web/views/unlock.js");
-            const { t } = await import("/web/lib/i18n.js");
-            document.querySelector("main").replaceChildren(outcome(true, t("unlock.yes"), t("reason.accepted")));
-        }"""
-    )
-    assert visitor.page.get_by_role("alert").inner_text().split("\n")[0] == visitor.t("unlock.yes")
-    visitor.shot("unlock-yes")
-
-
 @both
 def test_models_say_what_they_are_not_for(visit, grace, language, size):
     visitor = visit(grace, language, size=size).go("models")
