@@ -2,7 +2,7 @@
 
 import { post, query } from "./api.js";
 import { preferences } from "./preferences.js";
-import { does, recognises, server } from "./server.js";
+import { does, knowsPeople } from "./server.js";
 
 /** What is asked of faces, as the server wants it. */
 function tasks() {
@@ -13,8 +13,7 @@ function tasks() {
 
 /** Faces of a picture, with who they are where somebody may be known. */
 export function lookAt(blob, signal) {
-  const known = recognises() && server.gallery.people > 0;
-  return post(`/v1/${known ? "identify" : "analyze"}${query({ only: tasks() })}`, { body: blob, signal });
+  return post(`/v1/${knowsPeople() ? "identify" : "analyze"}${query({ only: tasks() })}`, { body: blob, signal });
 }
 
 /** Who the faces of a picture are. */

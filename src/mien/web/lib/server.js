@@ -29,6 +29,9 @@ export const does = (task) => server.info.tasks.includes(task);
 /** Whether people can be recognised: of a network of one's own nobody knows what its similarities mean. */
 export const recognises = () => server.gallery?.measured ?? false;
 
+/** Whether somebody is there to be recognised. */
+export const knowsPeople = () => recognises() && server.gallery.people > 0;
+
 /** Whether there is a gallery to read, and to write. */
 export const readsGallery = () => server.gallery !== null;
 export const writesGallery = () => server.gallery !== null && can("gallery:write");

@@ -115,9 +115,7 @@ class Unlock {
 
   show({ accepted, reason, step, steps }, name) {
     this.count(step, steps);
-    const key = `reason.${reason}`;
-    const refusal = has(key) ? t(key) : t("unlock.no.text");
-    const told = accepted ? outcome(true, t("unlock.yes"), t("greet.welcome", { name })) : outcome(false, t("unlock.no"), refusal);
+    const told = accepted ? outcome(true, t("unlock.yes"), t("greet.welcome", { name })) : outcome(false, t("unlock.no"), refusalOf(reason));
     told.append(this.dots);
     put(this.body, told, this.again());
     this.body.querySelector("h2").focus();
@@ -208,8 +206,11 @@ class Frames {
   }
 }
 
+/** Why nobody was let in, as far as there is something to say. */
+const refusalOf = (reason) => t(has(`reason.${reason}`) ? `reason.${reason}` : "unlock.no.text");
+
 /** How it ended. */
-export function outcome(good, title, text) {
+function outcome(good, title, text) {
   return h(good ? "section.outcome.good" : "section.outcome", { role: "alert" }, icon(good ? "unlock" : "not"),
     h("h2", { tabindex: "-1" }, title), h("p", null, text));
 }

@@ -7,7 +7,7 @@ import { dropArea, expressionName } from "../lib/faces.js";
 import { bytes, has, joined, number, percent, t } from "../lib/i18n.js";
 import { filePath, forget, runJob } from "../lib/job.js";
 import { download, showBlob } from "../lib/media.js";
-import { recognises, server } from "../lib/server.js";
+import { knowsPeople, server } from "../lib/server.js";
 import { Timeline, personName, seconds } from "../lib/timeline.js";
 
 const MOST_NAMED = 10;
@@ -19,7 +19,7 @@ export default function video({ signal }) {
 class Video {
   constructor(signal) {
     this.signal = signal;
-    this.names = recognises() && server.gallery.people > 0;
+    this.names = knowsPeople();
     this.body = h("div");
     this.element = h("div.view", null,
       h("header.title", null, h("h1", { tabindex: "-1" }, t("video.title")), h("p.lead", null, t("video.lead"))), this.body);
@@ -28,7 +28,7 @@ class Video {
   }
 
   ask(refusal = null) {
-    const names = recognises() && server.gallery.people > 0;
+    const names = knowsPeople();
     put(this.body, refusal ? h("p.refusal", { role: "alert" }, icon("warn"), h("span", null, refusal)) : null,
       dropArea({
         accept: "video/*,.mkv,.avi,.mov", multiple: false, symbol: "video", title: t("video.drop"),
